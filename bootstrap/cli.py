@@ -1,0 +1,97 @@
+"""What an operator runs around the job: compile the model, and try everything on pictures made here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bootstrap.backbones import BACKBONES
+from bootstrap.errors import BootstrapError, UsageError
+from job.contract import FLATBUFFER
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line; results on stdout, diagnostics on stderr; returns the exit code."""
+    try:
+        flags = _parser().parse_args(argv)
+        flags.run(flags)
+    except BootstrapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m bootstrap", description="What an operator runs around the job.", allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    _add_compile(verbs.add_parser("compile", help="a Keras backbone to a flatbuffer and its model card", allow_abbrev=False))
+    _add_pictures(verbs.add_parser("pictures", help="a folder of labelled pictures to try things on", allow_abbrev=False))
+    _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
+    return parser
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--weights", default="imagenet", help='Keras .h5 file, "imagenet" (Keras\' cache, else a download) or "random:SEED" (default: imagenet)')
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the compiled model (required)")
+    add("--backbone", choices=sorted(BACKBONES), default="MobileNetV2", help="network (default: MobileNetV2)")
+    add("--alpha", type=float, default=1.0, help="width multiplier, for backbones that have one (default: 1.0)")
+    add("--parity-images", type=Path, metavar="DIR", help="real pictures to compare LiteRT with Keras on (default: generated ones only)")
+    parser.set_defaults(run=_compile)
+
+
+def _compile(flags: argparse.Namespace) -> None:
+    from bootstrap.compile import Recipe, compile_model
+
+    if flags.parity_images and not flags.parity_images.is_dir():
+        raise UsageError(f"--parity-images {flags.parity_images}: no such folder")
+    card = compile_model(Recipe(BACKBONES[flags.backbone], flags.weights, flags.alpha, flags.parity_images), out=flags.out)
+    print(
+        f"{card.backbone}: {card.feature_length} features, parity error {card.parity_error:.1e} on {card.parity_images} pictures"
+        f"{', RANDOM WEIGHTS' if card.is_random else ''}",
+        file=sys.stderr,
+    )
+    print(flags.out / FLATBUFFER)
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to make (required)")
+    add("--count", type=int, default=40, help="pictures a label (default: 40)")
+    parser.set_defaults(run=_pictures)
+
+
+def _pictures(flags: argparse.Namespace) -> None:
+    from bootstrap.pictures import make_pictures
+
+    print(f"{make_pictures(flags.out, count=flags.count)} pictures in {flags.out}", file=sys.stderr)
+
+
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--results", type=Path, required=True, metavar="DIR", help="results of a run (required)")
+    add("--out", type=Path, required=True, metavar="FILE", help="PNG to write (required)")
+    parser.set_defaults(run=_plot)
+
+
+def _plot(flags: argparse.Namespace) -> None:
+    from bootstrap.plot import plot_results
+
+    plot_results(flags.results, out=flags.out)
+    print(flags.out)

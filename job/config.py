@@ -1,0 +1,95 @@
+"""What a command was asked to do, as values that check themselves. Nothing past this point reads flags or environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from job import contract
+from job.decode.pixels import Decoding
+from job.errors import UsageError
+from job.features.stage import Engine
+from job.sources.stage import ImageSource
+
+LABEL_CAP = 32  # labels whose moments a fit keeps apart: 13 MB each in a worker's memory
+
+
+@dataclass(frozen=True, slots=True)
+class MaxFaults:
+    """How many faults a run accepts: a count, or a share of the images listed in (0, 1]."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def exceeded_by(self, faults: int, *, images: int) -> bool:
+        return faults > self.count if self.count is not None else faults > (self.share or 0.0) * images
+
+    def __str__(self) -> str:
+        return str(self.count) if self.count is not None else f"{(self.share or 0.0) * 100:g}%"
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """How to fit. components: a count, or a share of the variance in (0, 1)."""
+
+    components: int | float = 4
+    standardize: bool = False
+    centered: bool = True
+    only_labels: frozenset[str] | None = None
+    label_cap: int = LABEL_CAP
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturizeConfig:
+    """What to featurize, and how."""
+
+    source: ImageSource
+    model: Path
+    engine: Engine = "litert"
+    how: Decoding = Decoding()
+    max_faults: MaxFaults = MaxFaults(share=1.0)
+
+    def __post_init__(self) -> None:
+        if self.source.classes is not None and self.source.labels_from == "none":
+            raise UsageError("--classes counts labels, and --labels-from none gives none", "drop one of the two")
+        roots = sorted(self.source.roots)
+        for outer, inner in zip(roots, roots[1:], strict=False):
+            if outer == inner or inner.startswith(outer.rstrip("/") + "/"):
+                raise UsageError(f"--images {inner} lies inside --images {outer}: its images would count twice", "give each folder once")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectConfig:
+    """What to project. features: a features dataset, None for the results' own; centered: None for what the fit recorded."""
+
+    features: Path | None = None
+    centered: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How Spark runs: cores for a local session (None means all), and how much is said."""
+
+    cores: int | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command line: the stages it runs, in order, and where their results go."""
+
+    results: Path
+    featurize: FeaturizeConfig | None = None
+    fit: FitConfig | None = None
+    project: ProjectConfig | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+    session: Session = Session()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the command will replace under `results`: what its first stage makes, and all that is made from it."""
+        order = (contract.FEATURES, contract.FAULTS, contract.PCA, contract.PROJECTIONS, contract.PROJECTIONS_CSV)
+        first = contract.FEATURES if self.featurize else contract.PCA if self.fit else contract.PROJECTIONS
+        return order[order.index(first) :]

@@ -1,0 +1,91 @@
+"""Names that cross borders: what other tools, stacks and commands rely on. Standard library only.
+
+A name here is a promise: changing one changes results that people have on disk.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+# What a run leaves under --results. Names that begin with "_" or "." are hidden from Parquet readers.
+FEATURES = "features"
+FAULTS = "faults"
+PCA = "pca"
+PROJECTIONS = "projections"
+PROJECTIONS_CSV = "projections.csv"
+SUMMARY = "summary.json"
+
+# Each stage's own account of itself, written beside its data and committed with it.
+FEATURIZE_CARD = "_featurize.json"
+PROJECT_CARD = "_project.json"
+PCA_ARRAYS = "model.npz"
+PCA_CARD = "model.json"
+MOMENTS = "moments"
+
+SUMMARY_VERSION = 1
+
+# A compiled model is a folder of three files.
+FLATBUFFER = "model.tflite"
+MODEL_CARD = "model.json"
+KERAS_MODEL = "model.keras"
+
+DIGEST_LENGTH = 12  # hex digits of a sha256 that name a model in the `model` column
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a compiled model is and where it came from; the JSON file beside the flatbuffer.
+
+    backbone        Keras application's name
+    alpha           width multiplier, where the backbone has one
+    preprocess      module of `keras.applications` whose preprocess_input the graph contains
+    weights         "imagenet", "random:SEED" or the weights file's name
+    weights_sha256  of the weights file, "" where there was none
+    input_size      pixels a side
+    feature_length  floats an image
+    sha256          of the flatbuffer
+    parity_error    max |LiteRT - Keras| / max |Keras| over the pictures compared at compile time
+    parity_images   how many pictures that were
+    versions        of the packages that compiled it
+    """
+
+    backbone: str
+    alpha: float | None
+    preprocess: str
+    weights: str
+    weights_sha256: str
+    input_size: int
+    feature_length: int
+    sha256: str
+    parity_error: float
+    parity_images: int
+    versions: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """The short name of this model in results."""
+        return self.sha256[:DIGEST_LENGTH]
+
+    @property
+    def is_random(self) -> bool:
+        """The weights were never trained: features are for demos and tests."""
+        return self.weights.startswith("random:")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """The card in `text`; ValueError where it is not one."""
+        values = json.loads(text)
+        wanted = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or wanted - values.keys():
+            raise ValueError(f"a model card has the fields {', '.join(sorted(wanted))}")
+        return cls(**{name: values[name] for name in wanted})
+
+
+def card_of(flatbuffer: Path) -> Path:
+    """Where the model card of a flatbuffer lies."""
+    return flatbuffer.with_name(MODEL_CARD if flatbuffer.name == FLATBUFFER else flatbuffer.stem + ".json")

@@ -1,0 +1,157 @@
+"""From an image file's bytes to the pixels that the network sees, or to the reason why there are none.
+
+The notebook's preprocessing where the notebook has one: RGB, Pillow's bicubic resize. What it leaves open is decided
+here: alpha lies on white, 16-bit samples are scaled (Pillow clips them), animations give their first frame, the
+content decides and not the extension.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+# What Pillow decodes by itself from bytes that prove what they are. Left out: formats that run another program (EPS),
+# and those whose header is so weak that text passes for a picture (TGA, PCX, DIB).
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+BACKGROUND = (255, 255, 255)
+FAST_DECODE_FACTOR = 2  # scaled decoding keeps at least this multiple of the target; at 1 the error is three times larger
+
+# decode() checks sizes itself, before any pixel is decoded, and makes them rows. Pillow's own check would warn at one
+# size and raise at another.
+Image.MAX_IMAGE_PIXELS = None
+
+
+# What Pillow's decoders raise on bad bytes, by documentation and by mutating real files of every format.
+DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError, RuntimeError,
+                  Image.DecompressionBombError)  # fmt: skip
+
+
+class Reason(StrEnum):
+    """Why an image has no features. A closed set: other tools count by it."""
+
+    EMPTY = "empty"  # no bytes
+    TOO_LARGE = "too_large"  # more bytes than --max-bytes
+    TOO_MANY_PIXELS = "too_many_pixels"  # more pixels than --max-pixels
+    NOT_AN_IMAGE = "not_an_image"  # no format that we read starts like this
+    TRUNCATED = "truncated"  # ends too early
+    CORRUPT = "corrupt"  # a known format that its decoder refuses
+    UNSUPPORTED = "unsupported"  # decoded, but with no agreed meaning as RGB
+    UNREADABLE = "unreadable"  # the file could not be read
+    NOT_FINITE = "not_finite"  # the network answered with NaN or infinity
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An image that has no features: a reason to count by, a detail to read."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How images become pixels.
+
+    max_bytes          larger files are faults, unread
+    max_pixels         width x height above which an image is a fault, undecoded
+    apply_orientation  turn the picture as its EXIF says; the notebook does not
+    fast               let the JPEG decoder scale down, to no less than twice the target
+    """
+
+    max_bytes: int = 256 * 2**20
+    max_pixels: int = 178_956_970  # where Pillow itself stops: twice its MAX_IMAGE_PIXELS
+    apply_orientation: bool = False
+    fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """pixels (side, side, 3) uint8; width, height and format of the file, before any turning or scaling."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    format: str
+
+
+def decode(data: bytes, *, side: int, how: Decoding) -> Decoded | Fault:
+    """The picture in `data` as (side, side, 3) uint8, or the fault in it. Never raises for what the bytes hold."""
+    if not data:
+        return Fault(Reason.EMPTY, "0 bytes")
+    if len(data) > how.max_bytes:
+        return too_large(len(data), how)
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > how.max_pixels:
+                return Fault(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than {how.max_pixels}")
+            if how.fast:
+                image.draft(None, (side * FAST_DECODE_FACTOR, side * FAST_DECODE_FACTOR))
+            image.load()
+            turned = ImageOps.exif_transpose(image) if how.apply_orientation else image
+            pixels = np.asarray(to_rgb(turned).resize((side, side), Image.Resampling.BICUBIC))
+            return Decoded(pixels, width, height, image.format or "")
+    except UnsupportedMode as error:
+        return Fault(Reason.UNSUPPORTED, str(error))
+    except DECODER_ERRORS as error:
+        return _fault_of(error, data)
+
+
+class UnsupportedMode(Exception):
+    """A pixel format whose meaning as RGB is anybody's guess."""
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB: alpha over white, 16 bits scaled to 8. UnsupportedMode where no rule applies.
+
+    Converting comes before resizing: Pillow resizes palettes and bitmaps by nearest neighbour only.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _from_16_bit(image).convert("RGB")
+    if image.mode == "F":
+        raise UnsupportedMode("32-bit float samples have no agreed range; convert the file to 8 or 16 bits")
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """8-bit gray from 16-bit gray, by rounding x / 257: 65535 becomes 255 and every level keeps its share."""
+    samples = np.asarray(image)
+    if samples.size and not 0 <= samples.min() <= samples.max() <= 65_535:
+        raise UnsupportedMode(f"32-bit samples from {samples.min()} to {samples.max()} have no agreed range")
+    return Image.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def too_large(size: int, how: Decoding) -> Fault:
+    """The fault of a file of `size` bytes."""
+    return Fault(Reason.TOO_LARGE, f"{size} bytes, more than {how.max_bytes}")
+
+
+def _fault_of(error: Exception, data: bytes) -> Fault:
+    detail = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    if isinstance(error, Image.UnidentifiedImageError):
+        if not _starts_like_an_image(data):
+            return Fault(Reason.NOT_AN_IMAGE, f"starts with {data[:8]!r}")
+        return Fault(Reason.CORRUPT, "the header names a format whose decoder refuses the rest")
+    if isinstance(error, EOFError) or "truncated" in detail.lower():
+        return Fault(Reason.TRUNCATED, detail)
+    return Fault(Reason.CORRUPT, detail)
+
+
+def _starts_like_an_image(data: bytes) -> bool:
+    """Some plugin of FORMATS accepts the first bytes."""
+    accepts = (Image.OPEN[name][1] for name in FORMATS if name in Image.OPEN)
+    return any(accept is not None and accept(data[:16]) is True for accept in accepts)

@@ -1,0 +1,125 @@
+"""Bytes in, features out: decode, embed and forget, one image after the other, inside one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+
+from job.contract import KERAS_MODEL, ModelCard, card_of
+from job.decode.pixels import Decoded, Decoding, Fault, Reason, decode, too_large
+from job.errors import BadModel
+from job.features import keras, litert
+from job.features.litert import Embed, Features
+from job.sources.stage import Image
+
+Engine = Literal["litert", "keras"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A compiled model and the engine that runs it."""
+
+    flatbuffer: Path
+    card: ModelCard
+    engine: Engine = "litert"
+
+    @property
+    def batch(self) -> int:
+        return litert.BATCH if self.engine == "litert" else keras.BATCH
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the engine opens: to be shipped to executors."""
+        return (self.flatbuffer,) if self.engine == "litert" else (self.flatbuffer.with_name(KERAS_MODEL),)
+
+    def load(self, folder: Path) -> Embed:
+        """The engine over the copies of `files` in `folder`; cached, so once per Python worker."""
+        file = folder / self.files[0].name
+        if self.engine == "litert":
+            return litert.load_litert(file)
+        return keras.load_keras(file, preprocess=self.card.preprocess)
+
+
+def open_network(flatbuffer: Path, *, engine: Engine) -> Network:
+    """The model in `flatbuffer`, a file or the folder it was compiled into, checked against its card. BadModel otherwise."""
+    if flatbuffer.is_dir():
+        found = sorted(flatbuffer.glob("*.tflite"))
+        if len(found) != 1:
+            raise BadModel(f"{flatbuffer} holds {len(found)} .tflite files", "name the file")
+        flatbuffer = found[0]
+    hint = "python -m bootstrap compile makes a model"
+    try:
+        digest = sha256(flatbuffer.read_bytes()).hexdigest()
+        card = ModelCard.from_json(card_of(flatbuffer).read_text())
+    except OSError as error:
+        raise BadModel(f"{error.filename}: {error.strerror}", hint) from error
+    except ValueError as error:
+        raise BadModel(f"{card_of(flatbuffer)}: {error}", hint) from error
+    if digest != card.sha256:
+        raise BadModel(f"{flatbuffer} is not the file that its model card describes (sha256 {digest[:12]}, card {card.digest})", hint)
+    network = Network(flatbuffer, card, engine)
+    for file in network.files:
+        if not file.is_file():
+            raise BadModel(f"{file} is not there, and --engine {engine} needs it", hint)
+    return network
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """An image and what became of it: its features (d,) float32 with what decoding found, or the fault."""
+
+    image: Image
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    features: Features | None = None
+    fault: Fault | None = None
+
+
+class Stopwatch:
+    """Seconds of this task by step: read, decode, infer, write."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, step: str) -> None:
+        """Counts the time since the last lap as `step`."""
+        now = perf_counter()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
+        self._last = now
+
+
+def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how: Decoding, watch: Stopwatch) -> Iterator[Embedded]:
+    """What became of each image, in order. A bad image never reaches the network, so its neighbours cannot notice it."""
+    embed = network.load(folder)
+    watch.lap("start")
+    rows = iter(images)
+    while batch := list(islice(rows, network.batch)):
+        watch.lap("read")
+        decoded = [_decode(image, side=network.card.input_size, how=how) for image in batch]
+        watch.lap("decode")
+        usable = [outcome.pixels for outcome in decoded if isinstance(outcome, Decoded)]
+        features = iter(embed(np.stack(usable)) if len(usable) > 1 else [embed(pixels[None])[0] for pixels in usable])
+        watch.lap("infer")
+        for image, outcome in zip(batch, decoded, strict=True):
+            yield Embedded(image, fault=outcome) if isinstance(outcome, Fault) else _embedded(image, outcome, next(features))
+
+
+def _decode(image: Image, *, side: int, how: Decoding) -> Decoded | Fault:
+    if isinstance(image.data, OSError):
+        return Fault(Reason.UNREADABLE, f"{type(image.data).__name__}: {image.data.strerror}")
+    return too_large(image.size, how) if image.data is None else decode(image.data, side=side, how=how)
+
+
+def _embedded(image: Image, decoded: Decoded, features: Features) -> Embedded:
+    if not np.isfinite(features).all():
+        return Embedded(image, fault=Fault(Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(features))} of {features.size} features"))
+    return Embedded(image, decoded.width, decoded.height, decoded.format, features)

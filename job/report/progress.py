@@ -1,0 +1,69 @@
+"""How far a run is: one line that moves on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TextIO
+
+from job.sinks.stage import Tally
+
+TERMINAL_INTERVAL_S = 0.5
+LOG_INTERVAL_S = 15.0
+
+
+@contextmanager
+def progress(total: int, done: Callable[[], Tally], *, quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
+    """Tells how much of `total` images is done while the block runs. What is counted are finished tasks: no guesses."""
+    stream = stream or sys.stderr
+    if quiet:
+        yield
+        return
+    terminal = stream.isatty()
+    started = monotonic()
+    stopped = threading.Event()
+
+    def say() -> None:
+        line = describe(done(), total=total, seconds=monotonic() - started)
+        stream.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
+        stream.flush()
+
+    def watch() -> None:
+        while not stopped.wait(TERMINAL_INTERVAL_S if terminal else LOG_INTERVAL_S):
+            say()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        say()
+        if terminal:
+            stream.write("\n")
+
+
+def describe(tally: Tally, *, total: int, seconds: float) -> str:
+    """One line: images done of total, images/s, faults, time left."""
+    done = tally.images
+    rate = done / seconds if seconds > 0 else 0.0
+    parts = [f"{done:,} / {total:,} images", f"{done / total:.0%}" if total else "", f"{rate:,.0f} images/s" if done else "starting"]
+    if faults := tally.faults.total():
+        parts.append(f"{faults:,} fault{'s' * (faults != 1)}")
+    if done and done < total:
+        parts.append(f"{clock((total - done) / rate)} left")
+    return "  ".join(part for part in parts if part)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 42 s, 3:05 or 2:03:09."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -1,0 +1,51 @@
+"""A summary as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+from job.report.progress import clock
+from job.report.summary import Summary
+
+BAR = 32  # characters of the longest bar
+SHOWN = 8  # components and reasons listed
+
+
+def table(summary: Summary) -> str:
+    """The summary as text: images, faults, variance explained, time."""
+    lines: list[str] = []
+    if account := summary["featurize"]:
+        lines += _images(account)
+    if account := summary["fit"]:
+        lines += _variance(account)
+    if account := summary["project"]:
+        lines.append(_row("projected", f"{account['rows']:,} images{'' if account['centered'] else ', uncentered'}"))
+    return "\n".join(lines)
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:<12}{value}"
+
+
+def _images(account: Summary) -> list[str]:
+    model = account["model"]
+    lines = [
+        _row("images", f"{account['images']:,} listed, {account['size_bytes'] / 1e6:,.1f} MB"),
+        _row("features", f"{account['features']:,} rows of {model['feature_length']} by {model['backbone']} {model['sha256'][:12]}"),
+        _row("faults", f"{account['faults']:,}"),
+    ]
+    lines += [f"  {count:>8,}  {reason}" for reason, count in list(account["faults_by_reason"].items())[:SHOWN]]
+    seconds = account["seconds"]
+    lines.append(_row("speed", f"{account['images_per_second']:,.0f} images/s; {', '.join(f'{stage} {clock(spent)}' for stage, spent in seconds.items())}"))
+    if account["random_weights"]:
+        lines.append(_row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
+    return lines
+
+
+def _variance(account: Summary) -> list[str]:
+    ratios = account["explained_ratio"]
+    lines = [_row("variance", f"{account['explained']:.1%} explained by {account['k']} components of {account['rows']:,} images")]
+    cumulated = 0.0
+    for place, ratio in enumerate(ratios[:SHOWN], start=1):
+        cumulated += ratio
+        lines.append(f"  {f'pc{place}':>8}  {ratio:6.1%}  {cumulated:6.1%}  {'█' * max(1, round(BAR * ratio / ratios[0]))}")
+    needed = ", ".join(f"{k} for {share}" for share, k in account["components_for"].items())
+    return [*lines, _row("needed", f"components: {needed}")]

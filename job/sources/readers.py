@@ -1,0 +1,112 @@
+"""Where images are: one small interface, and the local file system behind it.
+
+Paths are strings as the user would type them. A local name that is not UTF-8 arrives with surrogate escapes
+(PEP 383), which is what `open` takes back; `printable` makes it fit for a result.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from job.errors import StorageFailed, UsageError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """One file found: path, size in bytes, modification time in microseconds since 1970 UTC, etag where a store has one."""
+
+    path: str
+    size: int
+    modified: int | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Folder:
+    """One folder found."""
+
+    path: str
+
+
+class Reader(Protocol):
+    """A place that images are read from.
+
+    in_flight: how many reads a worker keeps going at once; what hides the latency of the place.
+    """
+
+    in_flight: int
+
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+        """What lies directly in `folder` under a name that `keep` accepts, in any order. StorageFailed where it cannot be listed."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; OSError where it cannot be read."""
+        ...
+
+
+class LocalReader:
+    """Files on this machine, or on a disk that every executor mounts."""
+
+    in_flight = 4
+
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+        try:
+            with os.scandir(folder) as found:
+                for item in found:
+                    if keep(item.name) and (entry := _entry(item)):
+                        yield entry
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions"
+            ) from error
+
+    def read(self, path: str) -> bytes:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+
+
+def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:
+    """The file or folder behind a directory entry; None for sockets, pipes and devices, which would block a read.
+
+    Folders behind links are left out (they can form circles). A broken link is an entry: its read fails, as a fault.
+    """
+    if item.is_dir(follow_symlinks=False):
+        return Folder(item.path)
+    try:
+        status = item.stat()
+    except OSError:
+        return Entry(item.path, 0)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Entry(item.path, status.st_size, status.st_mtime_ns // 1000)
+
+
+def local_path(location: str) -> str:
+    """The absolute local path that a location means: a path or file:// URI. UsageError for any other scheme."""
+    scheme = urlsplit(location).scheme if "://" in location else "file"
+    if scheme != "file":
+        raise UsageError(
+            f"{location}: {scheme}:// is not supported yet; this version reads and writes local folders",
+            "copy the folder here first, and give its path",
+        )
+    path = unquote(urlsplit(location).path) if "://" in location else location
+    if not path:
+        raise UsageError(f"{location!r} names no folder", "give a path")
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def open_reader(location: str) -> Reader:
+    """The reader for a location's scheme; UsageError for a scheme that has none."""
+    local_path(location)
+    return LocalReader()
+
+
+def printable(path: str) -> str:
+    """`path` with undecodable bytes as \\xNN, so that UTF-8 can hold it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

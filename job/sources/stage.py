@@ -1,0 +1,183 @@
+"""Listing on executors, and reading many images at once inside one task."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from job.errors import NoImages
+from job.sources.labels import LabelsFrom, label_of
+from job.sources.listing import ListingPart, Share, Walk, first_labels, follow, plan_shares, plan_walks, select
+from job.sources.readers import Entry, Reader, open_reader, printable
+from job.tasks import run_tasks
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+ROWS_PER_PART = 65_536  # entries that a listing task holds at once: some 20 MB
+
+LISTING = pa.schema(
+    [
+        pa.field("path", pa.binary(), nullable=False),  # as the file system has it, which need not be UTF-8
+        pa.field("label", pa.string()),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("modified", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("position", pa.int64(), nullable=False),  # in order of path, before shuffling
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Which images a run reads.
+
+    roots        folders, absolute; none inside another
+    include      patterns of file names, such as "*.jpg"; none means every file that is not hidden
+    labels_from  "parent": the folder's name; "none": no labels
+    classes      only the first so many labels in order of name
+    limit        only the first so many images in order of listing
+    """
+
+    roots: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    labels_from: LabelsFrom = "parent"
+    classes: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a run will read: shares for tasks, and their totals."""
+
+    shares: tuple[Share, ...]
+    images: int
+    labels: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image to decode. `data` is its bytes, or the error that reading them met."""
+
+    path: str
+    label: str | None
+    size: int
+    modified: int | None
+    etag: str | None
+    data: bytes | OSError | None
+
+
+def list_images(sc: SparkContext, source: ImageSource, *, scratch: Path) -> Listing:
+    """Lists every image under the roots, on executors, into `scratch`. NoImages where there are none."""
+    slots = sc.defaultParallelism
+    tasks = _listing_tasks(source, slots=slots)
+    listed = run_tasks(sc, partial(list_walks, source=source, scratch=scratch), tasks)
+    parts = [part for task in listed for part in task]
+    labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
+    parts = select(parts, labels=labels, limit=source.limit)
+    images = sum(part.count for part in parts)
+    if not images:
+        wanted = f" that match {' or '.join(source.include)}" if source.include else ""
+        raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.roots))}", "check --images and --include")
+    return Listing(tuple(plan_shares(parts, slots=slots, labels=labels)), images, labels)
+
+
+def count_images(source: ImageSource) -> tuple[int, int]:
+    """How many images a run would list, and their bytes, listed here and kept nowhere. --classes is not looked at."""
+    reader = open_reader(source.roots[0])
+    images = size = 0
+    entries = (entry for root in sorted(source.roots) for entry in follow(reader, Walk(root), include=source.include))
+    for entry in islice(entries, source.limit):
+        images += 1
+        size += entry.size
+    return images, size
+
+
+def _listing_tasks(source: ImageSource, *, slots: int) -> list[list[Walk]]:
+    if source.limit is not None:  # the first N are the same on every machine, and listing can stop there
+        return [[Walk(root) for root in sorted(source.roots)]]
+    walks = plan_walks(open_reader(source.roots[0]), source.roots, wanted=32 * slots)
+    size = -(-len(walks) // slots)
+    return [walks[start : start + size] for start in range(0, len(walks), size)]
+
+
+def list_walks(walks: Iterable[Walk], *, source: ImageSource, scratch: Path) -> list[ListingPart]:
+    """Follows walks and writes listing parts; runs on an executor."""
+    reader = open_reader(source.roots[0])
+    entries: Iterator[Entry] = (entry for walk in walks for entry in follow(reader, walk, include=source.include))
+    if source.classes is None:
+        entries = islice(entries, source.limit)
+    parts = []
+    while batch := list(islice(entries, ROWS_PER_PART)):
+        parts.append(_write_part(batch, source=source, scratch=scratch))
+    return parts
+
+
+def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Path) -> ListingPart:
+    """One listing part, shuffled: neighbours in a folder cost alike, and a share should not be all of one kind."""
+    labels = [label_of(printable(entry.path), source.labels_from) for entry in entries]
+    order = list(range(len(entries)))
+    random.Random(0).shuffle(order)  # seeded: the same images make the same shares
+    rows = [
+        (os.fsencode(entry.path), labels[place], entry.size, entry.modified, entry.etag, place)
+        for place in order
+        for entry in (entries[place],)
+    ]
+    table = pa.table([pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), LISTING, strict=True)], LISTING)
+    file = scratch / f"listing-{uuid.uuid4().hex}.arrow"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, LISTING) as writer:
+        writer.write_table(table)
+    counts = Counter(label for label in labels if label is not None)
+    first = heapq.nsmallest(source.classes or 0, counts)
+    return ListingPart(str(file), len(entries), sum(e.size for e in entries), tuple((label, counts[label]) for label in first))
+
+
+def rows_of(share: Share) -> list[Image]:
+    """The images of a share, their bytes not read yet."""
+    with pa.memory_map(share.file) as file:
+        table = pa.ipc.open_file(file).read_all()
+        if share.labels is not None:
+            table = table.filter(pc.is_in(table["label"], pa.array(sorted(share.labels))))
+        if share.quota < table.num_rows:
+            last = pc.sort_indices(table["position"])[share.quota - 1].as_py()
+            table = table.filter(pc.less_equal(table["position"], table["position"][last]))
+        rows = table.slice(share.start, share.stop - share.start).drop_columns(["position"]).to_pylist()
+    return [Image(os.fsdecode(row.pop("path")), **row, data=None) for row in rows]
+
+
+def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
+    """The same images in the same order with their bytes, `reader.in_flight` of them being read ahead.
+
+    One that is larger than `max_bytes` is not read.
+    """
+    with ThreadPoolExecutor(reader.in_flight) as pool:
+        reading: deque[Future[Image]] = deque()
+        for image in images:
+            reading.append(pool.submit(_read, image, reader=reader, max_bytes=max_bytes))
+            if len(reading) > reader.in_flight:
+                yield reading.popleft().result()
+        while reading:
+            yield reading.popleft().result()
+
+
+def _read(image: Image, *, reader: Reader, max_bytes: int) -> Image:
+    data: bytes | OSError | None = None
+    if image.size <= max_bytes:
+        try:
+            data = reader.read(image.path)
+        except OSError as error:
+            data = error
+    return Image(image.path, image.label, image.size, image.modified, image.etag, data)
