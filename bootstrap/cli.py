@@ -48,11 +48,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--weights", default="imagenet", help='Keras .h5 file, "imagenet" (Keras\' cache, else a download) or "random:SEED" (default: imagenet)')
+    add(
+        "--weights",
+        default="imagenet",
+        help='Keras .h5 file, "imagenet" (Keras\' cache, else a download) or "random:SEED" (default: imagenet)',
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the compiled model (required)")
     add("--backbone", choices=sorted(BACKBONES), default="MobileNetV2", help="network (default: MobileNetV2)")
     add("--alpha", type=float, default=1.0, help="width multiplier, for backbones that have one (default: 1.0)")
-    add("--parity-images", type=Path, metavar="DIR", help="real pictures to compare LiteRT with Keras on (default: generated ones only)")
+    add(
+        "--parity-images",
+        type=Path,
+        metavar="DIR",
+        help="real pictures to compare LiteRT with Keras on (default: generated ones only)",
+    )
     parser.set_defaults(run=_compile)
 
 

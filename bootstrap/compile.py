@@ -131,7 +131,7 @@ def convert(network: keras.Model, backbone: Backbone) -> bytes:
     preprocess = _preprocess(backbone)
     shape = (1, backbone.input_size, backbone.input_size, 3)
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def graph(pixels: Any) -> Any:
         return network(preprocess(tf.cast(pixels, tf.float32)), training=False)
 
@@ -143,9 +143,7 @@ def convert(network: keras.Model, backbone: Backbone) -> bytes:
 def parity_error(flatbuffer: bytes, network: keras.Model, backbone: Backbone, pictures: Pixels) -> float:
     """max |LiteRT - Keras| / max |Keras| over `pictures` (n, side, side, 3) uint8; infinite where Keras gives only zeros."""
     preprocess = _preprocess(backbone)
-    expected = np.concatenate(
-        [np.asarray(network(preprocess(picture[None].astype(np.float32)), training=False)) for picture in pictures]
-    )
+    expected = np.concatenate([np.asarray(network(preprocess(picture[None].astype(np.float32)), training=False)) for picture in pictures])
     largest = float(np.abs(expected).max())
     return float(np.abs(_run_litert(flatbuffer, pictures) - expected).max()) / largest if largest else float("inf")
 

@@ -44,8 +44,9 @@ def _run(command: Command) -> None:
     # Imported here: --help and a mistyped flag should not wait for Spark and NumPy.
     from job.pipeline import describe_plan, execute
     from job.report.table import table
+    from job.session import interruptible
 
-    print(describe_plan(command) if command.dry_run else table(execute(command)))
+    print(interruptible(lambda: describe_plan(command) if command.dry_run else table(execute(command))))
 
 
 def _complain(problem: str, hint: str, exit_code: int) -> int:
@@ -126,25 +127,85 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("images").add_argument
-    add("--images", action="append", required=True, metavar="DIR", help="folder of images; may be given several times (required)")
+    add(
+        "--images",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of images; may be given several times (required)",
+    )
     add("--model", required=True, metavar="FILE", help="compiled network, by python -m bootstrap compile (required)")
-    add("--engine", choices=("litert", "keras"), default="litert", help="what runs the network; keras is the slow reference (default: litert)")
-    add("--include", action="append", default=[], metavar="PATTERN", help="only file names like this, such as '*.jpg'; may be given several times (default: all that are not hidden)")
-    add("--labels-from", choices=("parent", "none"), default="parent", help="an image's label: its folder's name, or none (default: parent)")
+    add(
+        "--engine",
+        choices=("litert", "keras"),
+        default="litert",
+        help="what runs the network; keras is the slow reference (default: litert)",
+    )
+    add(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only files named like this, such as '*.jpg'; repeatable (default: all that are not hidden)",
+    )
+    add(
+        "--labels-from",
+        choices=("parent", "none"),
+        default="parent",
+        help="an image's label: its folder's name, or none (default: parent)",
+    )
     add("--classes", type=_count, metavar="N", help="only the first N labels, in order of name (default: all)")
     add("--limit", type=_count, metavar="N", help="only the first N images, in order of path (default: all)")
-    add("--max-faults", type=_max_faults, default=MaxFaults(share=1.0), metavar="SHARE", help="fail above this many faults, a share such as 1%% or a count (default: 100%%)")
-    add("--max-bytes", type=_count, default=Decoding().max_bytes, metavar="N", help="larger files are faults, in bytes (default: %(default)s)")
-    add("--max-pixels", type=_count, default=Decoding().max_pixels, metavar="N", help="larger pictures are faults, width x height (default: %(default)s)")
-    add("--apply-orientation", action="store_true", help="turn pictures as their EXIF says (default: leave them, as the notebook does)")
-    add("--fast-decode", action="store_true", help="let the JPEG decoder scale down to no less than twice the input size: faster for photographs, slightly different (default: off)")
+    add(
+        "--max-faults",
+        type=_max_faults,
+        default=MaxFaults(share=1.0),
+        metavar="SHARE",
+        help="fail above this many faults, a share such as 1%% or a count (default: 100%%)",
+    )
+    add(
+        "--max-bytes",
+        type=_count,
+        default=Decoding().max_bytes,
+        metavar="N",
+        help="larger files are faults, in bytes (default: %(default)s)",
+    )
+    add(
+        "--max-pixels",
+        type=_count,
+        default=Decoding().max_pixels,
+        metavar="N",
+        help="larger pictures are faults, width x height (default: %(default)s)",
+    )
+    add(
+        "--apply-orientation",
+        action="store_true",
+        help="turn pictures as their EXIF says (default: leave them, as the notebook does)",
+    )
+    add(
+        "--fast-decode",
+        action="store_true",
+        help="let the JPEG decoder scale down to no less than twice the input size: faster for photographs, slightly different (default: off)",
+    )
 
 
 def _add_fit(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("principal components").add_argument
-    add("--components", type=_components, default=4, metavar="K", help="how many, or the share of variance to explain, such as 0.95 (default: 4)")
+    add(
+        "--components",
+        type=_components,
+        default=4,
+        metavar="K",
+        help="how many, or the share of variance to explain, such as 0.95 (default: 4)",
+    )
     add("--standardize", action="store_true", help="scale features to unit variance first (default: off)")
-    add("--label-cap", type=_natural, default=LABEL_CAP, metavar="N", help="keep moments by label up to so many labels, 13 MB of worker memory each (default: %(default)s)")
+    add(
+        "--label-cap",
+        type=_natural,
+        default=LABEL_CAP,
+        metavar="N",
+        help="keep moments by label up to so many labels, 13 MB of worker memory each (default: %(default)s)",
+    )
 
 
 def _add_only_labels(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +213,11 @@ def _add_only_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_uncentered(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--uncentered-projection", action="store_true", help="do not subtract the mean, as MLlib's multiply (default: subtract it)")
+    parser.add_argument(
+        "--uncentered-projection",
+        action="store_true",
+        help="do not subtract the mean, as MLlib's multiply (default: subtract it)",
+    )
 
 
 def _add_features(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +258,7 @@ def _components(text: str) -> int | float:
     if 0 < value < 1:
         return value
     if value < 1 or value != int(value) or "." in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a count such as 4 nor a share of variance between 0 and 1 such as 0.95")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a count such as 4 nor a share of variance such as 0.95")
     return int(value)
 
 

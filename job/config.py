@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from job import contract
@@ -46,16 +47,19 @@ class FeaturizeConfig:
     source: ImageSource
     model: Path
     engine: Engine = "litert"
-    how: Decoding = Decoding()
+    how: Decoding = field(default_factory=Decoding)
     max_faults: MaxFaults = MaxFaults(share=1.0)
 
     def __post_init__(self) -> None:
         if self.source.classes is not None and self.source.labels_from == "none":
             raise UsageError("--classes counts labels, and --labels-from none gives none", "drop one of the two")
         roots = sorted(self.source.roots)
-        for outer, inner in zip(roots, roots[1:], strict=False):
+        for outer, inner in pairwise(roots):
             if outer == inner or inner.startswith(outer.rstrip("/") + "/"):
-                raise UsageError(f"--images {inner} lies inside --images {outer}: its images would count twice", "give each folder once")
+                raise UsageError(
+                    f"--images {inner} lies inside --images {outer}: its images would count twice",
+                    "give each folder once",
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,16 @@ from job.config import Command, FeaturizeConfig, FitConfig, ProjectConfig
 from job.errors import BadFeatures, RowsLost, TooManyFaults
 from job.features.stage import open_network
 from job.pca.model import load_model, save_model
-from job.pca.solver import solve
 from job.pca.moments import Moments
+from job.pca.solver import solve
 from job.pca.stage import FeatureSet, fold_features, kept_moments, open_features
 from job.report.progress import progress
 from job.report.summary import Summary, summarise, to_json, versions
 from job.session import spark_context
 from job.sinks.layout import Results
-from job.sinks.stage import Featurizing, Tally, featurize_share, rows_in, write_missing, write_projections
-from job.sources.stage import count_images, list_images
+from job.sinks.stage import Featurizing, Tally, featurize_share, write_missing, write_projections
+from job.sinks.tables import rows_in
+from job.sources.stage import check_roots, count_images, list_images
 from job.tasks import run_tasks, ship_files, sum_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Run:
 def execute(command: Command) -> Summary:
     """Runs the stages that a command asks for, publishes each as it is whole, and returns the summary of the results."""
     results = Results(command.results)
-    results.refuse_existing(command.names, overwrite=command.overwrite)
+    check(command)
     started = monotonic()
     with results.staging() as staging, spark_context(command.session) as sc:
         run = Run(sc, results, staging, command.session.quiet, {"session": round(monotonic() - started, 3)})
@@ -66,6 +67,19 @@ def execute(command: Command) -> Summary:
             if (results.root / contract.FEATURES).is_dir() or (results.root / contract.PCA).is_dir():
                 results.write_text(contract.SUMMARY, to_json(summarise(results.root)), staging=staging)
     return summarise(results.root)
+
+
+def check(command: Command) -> None:
+    """Raises what can be known to fail before Spark starts and anything is written."""
+    Results(command.results).refuse_existing(command.names, overwrite=command.overwrite)
+    if command.featurize:
+        open_network(command.featurize.model, engine=command.featurize.engine)
+        check_roots(command.featurize.source)
+    elif command.fit:
+        open_features(command.results / contract.FEATURES)
+    elif command.project:
+        load_model(command.results / contract.PCA)
+        open_features(command.project.features or command.results / contract.FEATURES)
 
 
 def featurize(run: Run, config: FeaturizeConfig) -> None:
@@ -150,7 +164,10 @@ def _moments(run: Run, features: FeatureSet, config: FitConfig, *, folder: Path)
     fold_features(run.sc, features, label_cap=0, only=config.only_labels, folder=again, scratch=run.staging)
     moments = kept_moments(again, only=None)
     if not moments or not moments.count:
-        raise BadFeatures(f"no features with the labels {', '.join(sorted(config.only_labels or ()))}", "labels are the names of image folders")
+        raise BadFeatures(
+            f"no features with the labels {', '.join(sorted(config.only_labels or ()))}",
+            "labels are the names of image folders",
+        )
     return contract.FEATURES, moments
 
 
@@ -166,14 +183,20 @@ def project(run: Run, config: ProjectConfig) -> None:
     centered = model.centered if config.centered is None else config.centered
     with run.timed("project"):
         write_projections(run.sc, features, model, centered=centered, staging=run.staging)
-    card = {"rows": features.count, "centered": centered, "features": config.features, "seconds": run.seconds["project"], "versions": versions()}
+    card = {
+        "rows": features.count,
+        "centered": centered,
+        "features": config.features,
+        "seconds": run.seconds["project"],
+        "versions": versions(),
+    }
     (run.staging / contract.PROJECTIONS / contract.PROJECT_CARD).write_text(to_json(card))
     run.results.publish(run.staging, [contract.PROJECTIONS, contract.PROJECTIONS_CSV])
 
 
 def describe_plan(command: Command) -> str:
     """What a command would read and write; lists the images, here and without Spark, and touches nothing."""
-    Results(command.results).refuse_existing(command.names, overwrite=command.overwrite)
+    check(command)
     lines = []
     if command.featurize:
         network = open_network(command.featurize.model, engine=command.featurize.engine)

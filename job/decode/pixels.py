@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -100,18 +100,18 @@ def decode(data: bytes, *, side: int, how: Decoding) -> Decoded | Fault:
             turned = ImageOps.exif_transpose(image) if how.apply_orientation else image
             pixels = np.asarray(to_rgb(turned).resize((side, side), Image.Resampling.BICUBIC))
             return Decoded(pixels, width, height, image.format or "")
-    except UnsupportedMode as error:
+    except UnsupportedModeError as error:
         return Fault(Reason.UNSUPPORTED, str(error))
     except DECODER_ERRORS as error:
         return _fault_of(error, data)
 
 
-class UnsupportedMode(Exception):
+class UnsupportedModeError(Exception):
     """A pixel format whose meaning as RGB is anybody's guess."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image as RGB: alpha over white, 16 bits scaled to 8. UnsupportedMode where no rule applies.
+    """The image as RGB: alpha over white, 16 bits scaled to 8. UnsupportedModeError where no rule applies.
 
     Converting comes before resizing: Pillow resizes palettes and bitmaps by nearest neighbour only.
     """
@@ -120,7 +120,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_16_bit(image).convert("RGB")
     if image.mode == "F":
-        raise UnsupportedMode("32-bit float samples have no agreed range; convert the file to 8 or 16 bits")
+        raise UnsupportedModeError("32-bit float samples have no agreed range; convert the file to 8 or 16 bits")
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
@@ -131,7 +131,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     """8-bit gray from 16-bit gray, by rounding x / 257: 65535 becomes 255 and every level keeps its share."""
     samples = np.asarray(image)
     if samples.size and not 0 <= samples.min() <= samples.max() <= 65_535:
-        raise UnsupportedMode(f"32-bit samples from {samples.min()} to {samples.max()} have no agreed range")
+        raise UnsupportedModeError(f"32-bit samples from {samples.min()} to {samples.max()} have no agreed range")
     return Image.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
@@ -142,7 +142,7 @@ def too_large(size: int, how: Decoding) -> Fault:
 
 def _fault_of(error: Exception, data: bytes) -> Fault:
     detail = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         if not _starts_like_an_image(data):
             return Fault(Reason.NOT_AN_IMAGE, f"starts with {data[:8]!r}")
         return Fault(Reason.CORRUPT, "the header names a format whose decoder refuses the rest")

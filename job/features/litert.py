@@ -44,4 +44,3 @@ def load_litert(flatbuffer: Path) -> Embed:
         return features
 
     return embed
-

@@ -63,7 +63,10 @@ def open_network(flatbuffer: Path, *, engine: Engine) -> Network:
     except ValueError as error:
         raise BadModel(f"{card_of(flatbuffer)}: {error}", hint) from error
     if digest != card.sha256:
-        raise BadModel(f"{flatbuffer} is not the file that its model card describes (sha256 {digest[:12]}, card {card.digest})", hint)
+        raise BadModel(
+            f"{flatbuffer} is not the file that its model card describes (sha256 {digest[:12]}, card {card.digest})",
+            hint,
+        )
     network = Network(flatbuffer, card, engine)
     for file in network.files:
         if not file.is_file():
@@ -110,7 +113,7 @@ def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how
         features = iter(embed(np.stack(usable)) if len(usable) > 1 else [embed(pixels[None])[0] for pixels in usable])
         watch.lap("infer")
         for image, outcome in zip(batch, decoded, strict=True):
-            yield Embedded(image, fault=outcome) if isinstance(outcome, Fault) else _embedded(image, outcome, next(features))
+            yield (Embedded(image, fault=outcome) if isinstance(outcome, Fault) else _embedded(image, outcome, next(features)))
 
 
 def _decode(image: Image, *, side: int, how: Decoding) -> Decoded | Fault:
@@ -121,5 +124,8 @@ def _decode(image: Image, *, side: int, how: Decoding) -> Decoded | Fault:
 
 def _embedded(image: Image, decoded: Decoded, features: Features) -> Embedded:
     if not np.isfinite(features).all():
-        return Embedded(image, fault=Fault(Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(features))} of {features.size} features"))
+        return Embedded(
+            image,
+            fault=Fault(Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(features))} of {features.size} features"),
+        )
     return Embedded(image, decoded.width, decoded.height, decoded.format, features)

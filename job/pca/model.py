@@ -57,7 +57,10 @@ class PcaModel:
     def project(self, rows: NDArray[np.floating], *, centered: bool | None = None) -> NDArray[np.float64]:
         """Projections (n, k) float64 of `rows` (n, d). `centered` overrules what the model was fitted for."""
         if rows.shape[1] != len(self.mean):
-            raise BadFeatures(f"features of length {rows.shape[1]}, a model of {len(self.mean)}", "project features of the same network")
+            raise BadFeatures(
+                f"features of length {rows.shape[1]}, a model of {len(self.mean)}",
+                "project features of the same network",
+            )
         directions = self.components / self.scale
         projections: NDArray[np.float64] = rows.astype(np.float64) @ directions.T
         if self.centered if centered is None else centered:

@@ -21,7 +21,10 @@ def solve(moments: Moments, *, components: int | float, standardize: bool = Fals
     """
     count, length = moments.count, len(moments.mean)
     if count < 2:
-        raise NotEnoughRows(f"{count} usable image{'s' * (count != 1)}; principal components need at least 2", "add images, or see faults/")
+        raise NotEnoughRows(
+            f"{count} usable image{'s' * (count != 1)}; principal components need at least 2",
+            "add images, or see faults/",
+        )
     most = min(count - 1, length)
     if isinstance(components, int) and components > most:
         raise NotEnoughRows(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from job.contract import FEATURES
 from job.errors import BadFeatures
 from job.features.litert import Features
 from job.pca.moments import Moments, load_moments, merge_all, moments_of, save_moments
@@ -45,7 +46,9 @@ class FeatureSet:
 
 
 def open_features(folder: Path) -> FeatureSet:
-    """The features dataset in `folder`, from its files' footers. BadFeatures where it is none."""
+    """The features dataset in `folder`, or in the results folder that it is; BadFeatures where there is none."""
+    if (folder / FEATURES).is_dir():
+        folder = folder / FEATURES
     files = tuple(sorted(folder.glob("*.parquet")))
     if not files:
         raise BadFeatures(f"no features in {folder}", "python -m job featurize makes them")
@@ -59,11 +62,9 @@ def open_features(folder: Path) -> FeatureSet:
     except pa.ArrowInvalid as error:
         raise BadFeatures(f"{folder} is no Parquet dataset: {str(error).splitlines()[0]}") from error
     kind = schema.field("features").type
-    if pa.types.is_fixed_size_list(kind):
-        length = kind.list_size
-    else:
-        length = len(first["features"][0]) if first is not None else 0
-    model = first["model"][0].as_py() if first is not None and "model" in schema.names else ""
+    rows_seen = first is not None and first.num_rows
+    length = kind.list_size if pa.types.is_fixed_size_list(kind) else len(first["features"][0]) if rows_seen else 0
+    model = first["model"][0].as_py() if rows_seen and "model" in schema.names else ""
     return FeatureSet(files, rows, length, model)
 
 
@@ -123,9 +124,7 @@ class _Folded:
     by_label: tuple[tuple[Label, Path], ...] | None
 
 
-def _fold_share(
-    share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Path
-) -> _Folded:
+def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Path) -> _Folded:
     index, files = share
     by_label: dict[Label, Moments] = {}
     pooled = Moments.empty(length)
@@ -178,7 +177,10 @@ def rows_of_features(table: pa.Table, *, length: int) -> Features:
     sizes = pc.list_value_length(column)
     if table.num_rows and (column.null_count or pc.any(pc.not_equal(sizes, length)).as_py()):
         bad = pc.index(pc.not_equal(pc.fill_null(sizes, -1), length), True).as_py()
-        raise BadFeatures(f"{table['path'][bad].as_py()} has {sizes[bad].as_py()} features, others {length}", "featurize again with one model")
+        raise BadFeatures(
+            f"{table['path'][bad].as_py()} has {sizes[bad].as_py()} features, others {length}",
+            "featurize again with one model",
+        )
     flat = pc.list_flatten(column).to_numpy()
     rows = cast("Features", flat.reshape(table.num_rows, length))
     if not np.isfinite(rows).all():

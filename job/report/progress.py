@@ -51,7 +51,11 @@ def describe(tally: Tally, *, total: int, seconds: float) -> str:
     """One line: images done of total, images/s, faults, time left."""
     done = tally.images
     rate = done / seconds if seconds > 0 else 0.0
-    parts = [f"{done:,} / {total:,} images", f"{done / total:.0%}" if total else "", f"{rate:,.0f} images/s" if done else "starting"]
+    parts = [
+        f"{done:,} / {total:,} images",
+        f"{done / total:.0%}" if total else "",
+        f"{rate:,.0f} images/s" if done else "starting",
+    ]
     if faults := tally.faults.total():
         parts.append(f"{faults:,} fault{'s' * (faults != 1)}")
     if done and done < total:

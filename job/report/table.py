@@ -29,12 +29,20 @@ def _images(account: Summary) -> list[str]:
     model = account["model"]
     lines = [
         _row("images", f"{account['images']:,} listed, {account['size_bytes'] / 1e6:,.1f} MB"),
-        _row("features", f"{account['features']:,} rows of {model['feature_length']} by {model['backbone']} {model['sha256'][:12]}"),
+        _row(
+            "features",
+            f"{account['features']:,} rows of {model['feature_length']} by {model['backbone']} {model['sha256'][:12]}",
+        ),
         _row("faults", f"{account['faults']:,}"),
     ]
     lines += [f"  {count:>8,}  {reason}" for reason, count in list(account["faults_by_reason"].items())[:SHOWN]]
     seconds = account["seconds"]
-    lines.append(_row("speed", f"{account['images_per_second']:,.0f} images/s; {', '.join(f'{stage} {clock(spent)}' for stage, spent in seconds.items())}"))
+    lines.append(
+        _row(
+            "speed",
+            f"{account['images_per_second']:,.0f} images/s; {', '.join(f'{stage} {clock(spent)}' for stage, spent in seconds.items())}",
+        )
+    )
     if account["random_weights"]:
         lines.append(_row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
     return lines
@@ -42,7 +50,12 @@ def _images(account: Summary) -> list[str]:
 
 def _variance(account: Summary) -> list[str]:
     ratios = account["explained_ratio"]
-    lines = [_row("variance", f"{account['explained']:.1%} explained by {account['k']} components of {account['rows']:,} images")]
+    lines = [
+        _row(
+            "variance",
+            f"{account['explained']:.1%} explained by {account['k']} components of {account['rows']:,} images",
+        )
+    ]
     cumulated = 0.0
     for place, ratio in enumerate(ratios[:SHOWN], start=1):
         cumulated += ratio

@@ -41,7 +41,8 @@ class Results:
             return
         if found := [name for name in names if (self.root / name).exists()]:
             raise ResultsExist(
-                f"{self.root} already holds {', '.join(found)}", "give --overwrite to replace, or another --results folder"
+                f"{self.root} already holds {', '.join(found)}",
+                "give --overwrite to replace, or another --results folder",
             )
 
     @contextmanager

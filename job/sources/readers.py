@@ -62,9 +62,7 @@ class LocalReader:
                     if keep(item.name) and (entry := _entry(item)):
                         yield entry
         except OSError as error:
-            raise StorageFailed(
-                f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions"
-            ) from error
+            raise StorageFailed(f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions") from error
 
     def read(self, path: str) -> bytes:
         with open(path, "rb", buffering=0) as file:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from job.errors import NoImages
 from job.sources.labels import LabelsFrom, label_of
-from job.sources.listing import ListingPart, Share, Walk, first_labels, follow, plan_shares, plan_walks, select
+from job.sources.listing import ListingPart, Share, Walk, first_labels, follow, plan_shares, plan_walks, select, visible
 from job.sources.readers import Entry, Reader, open_reader, printable
 from job.tasks import run_tasks
 
@@ -93,6 +93,12 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Path) -> List
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
         raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.roots))}", "check --images and --include")
     return Listing(tuple(plan_shares(parts, slots=slots, labels=labels)), images, labels)
+
+
+def check_roots(source: ImageSource) -> None:
+    """StorageFailed where a root cannot be listed: found out before Spark starts."""
+    for root in source.roots:
+        next(open_reader(root).scan(root, keep=visible), None)
 
 
 def count_images(source: ImageSource) -> tuple[int, int]:

@@ -1,0 +1,125 @@
+"""The tables of a result, and how one file of each is written: whole, under its name, or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from job.features.stage import Embedded, Network
+from job.sources.readers import printable
+
+COMPRESSION = {"compression": "zstd", "compression_level": 1}
+
+FAULTS = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+
+PROJECTIONS = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("projection", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False),
+    ]
+)
+
+
+def features_schema(length: int) -> pa.Schema:
+    """Columns of `features/`: what was seen, what came of it, and what identifies image and model."""
+    return pa.schema(
+        [
+            pa.field("path", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("features", pa.list_(pa.field("element", pa.float32(), nullable=False), length), nullable=False),
+            pa.field("size", pa.int64(), nullable=False),
+            pa.field("modified", pa.timestamp("us", tz="UTC")),
+            pa.field("etag", pa.string()),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("model", pa.string(), nullable=False),
+        ]
+    )
+
+
+def write_features(rows: list[Embedded], *, network: Network, file: Path) -> None:
+    """One Parquet file of features; each row has them."""
+    images = [row.image for row in rows]
+    flat = np.concatenate([row.features for row in rows if row.features is not None]) if rows else np.empty(0, np.float32)
+    schema = features_schema(network.card.feature_length)
+    columns = [
+        pa.array([printable(image.path) for image in images], pa.string()),
+        pa.array([image.label for image in images], pa.string()),
+        pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), type=schema.field("features").type),
+        pa.array([image.size for image in images], pa.int64()),
+        pa.array([image.modified for image in images], pa.timestamp("us", tz="UTC")),
+        pa.array([image.etag for image in images], pa.string()),
+        pa.array([row.width for row in rows], pa.int32()),
+        pa.array([row.height for row in rows], pa.int32()),
+        pa.array([row.format for row in rows], pa.string()),
+        pa.array([network.card.digest] * len(rows), pa.string()),
+    ]
+    # Features are all different: a dictionary of them would cost time and save nothing.
+    with whole(file) as half:
+        pq.write_table(pa.table(columns, schema=schema), half, use_dictionary=["label", "format", "model"], **COMPRESSION)
+
+
+def write_faults(rows: list[Embedded], *, file: Path) -> None:
+    """One Parquet file of faults; each row has one."""
+    faults = [(printable(row.image.path), row.image.label, row.fault.reason.value, row.fault.detail) for row in rows if row.fault]
+    columns = zip(*faults, strict=True) if faults else [[]] * len(FAULTS)
+    with whole(file) as half:
+        pq.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=FAULTS), half, **COMPRESSION)
+
+
+def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Path, sheet: Path) -> None:
+    """One Parquet file and one RFC 4180 sheet of projections, from tables with path and label and their (n, k)."""
+    with whole(parquet) as half, pq.ParquetWriter(half, PROJECTIONS, **COMPRESSION) as sink, _sheet(sheet, k=k) as rows:
+        for table, projections in tables:
+            offsets = np.arange(0, projections.size + 1, k, dtype=np.int32)
+            column = pa.ListArray.from_arrays(offsets, pa.array(projections.ravel()), type=PROJECTIONS.field("projection").type)
+            sink.write_table(pa.table([table["path"], table["label"], column], schema=PROJECTIONS))
+            # The text of a float32 is the shortest that reads back as the same float32.
+            numbers = projections.astype(str).tolist()
+            names = zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True)
+            rows.writerows([*pair, *values] for pair, values in zip(names, numbers, strict=True))
+
+
+class _Sheet(Protocol):
+    """What the standard library's csv writers do; it does not name their type."""
+
+    def writerows(self, rows: Iterable[Iterable[str]], /) -> None: ...
+
+
+@contextmanager
+def _sheet(file: Path, *, k: int) -> Iterator[_Sheet]:
+    with whole(file) as half, half.open("w", newline="", encoding="utf-8") as text:
+        sheet = csv.writer(text)  # RFC 4180: CRLF, and quotes where they are needed
+        sheet.writerow(["path", "label", *(f"pc{place}" for place in range(1, k + 1))])
+        yield sheet
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """A hidden name to write to, renamed to `file` at the end: a task may be tried again, or twice at once."""
+    half = file.with_name(f"_{file.name}-{os.getpid()}")
+    yield half
+    half.replace(file)
+
+
+def rows_in(folder: Path) -> int:
+    """Rows of a dataset, counted from its files' footers."""
+    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))

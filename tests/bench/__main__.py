@@ -1,0 +1,76 @@
+"""Benchmarks: one line of figures each on stdout, what goes on meanwhile on stderr.
+
+python -m tests.bench [NAME ...] [--repeats N] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.bench import end_to_end, featurize
+from tests.bench.data import shared_data
+from tests.bench.harness import ROOT, BenchError, Setting, cores
+from tests.bench.memory import memory
+from tests.bench.pca import pca
+from tests.bench.photographs import photographs
+
+BENCHES: dict[str, Callable[[Setting], str]] = {
+    "end-to-end-1400": end_to_end.small,
+    "end-to-end-12000": end_to_end.large,
+    "featurize-12000": featurize.rate,
+    "pca-12000": pca,
+    "photographs": photographs,
+    "memory": memory,
+    "where-time-goes": featurize.where_time_goes,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benches named, or all; 1 where one cannot be measured, 2 for a command line that cannot be used."""
+    parser = _parser()
+    flags = parser.parse_args(argv)
+    if unknown := [name for name in flags.names if name not in BENCHES]:
+        parser.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
+    try:
+        setting = Setting(shared_data(), flags.work.resolve(), 1 if flags.quick else flags.repeats, flags.quick)
+        setting.work.mkdir(parents=True, exist_ok=True)
+        print(f"{cores()} cores, work in {setting.work}", file=sys.stderr)
+        for name in flags.names or BENCHES:
+            print(f"{name}:", file=sys.stderr, flush=True)
+            print("quick: " * setting.quick + BENCHES[name](setting), flush=True)
+    except BenchError as failed:
+        print(f"error: {failed}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Verger's speed, as ratios within one run.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
+    parser.add_argument("--repeats", type=_count, default=3, metavar="N", help="measurements of each side (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images, once: to see whether the benches run")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "build" / "bench",
+        metavar="DIR",
+        help="folder for pictures and results, used again (default: build/bench)",
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())
