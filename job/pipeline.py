@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -136,15 +136,14 @@ def fit(run: Run, config: FitConfig) -> None:
         source, moments = _moments(run, features, config, folder=staged / contract.MOMENTS)
         model = solve(moments, components=config.components, standardize=config.standardize, centered=config.centered)
     account = {
-        "model": features.model,
-        "labels": config.only_labels,
+        "labels": sorted(config.only_labels) if config.only_labels else None,
         "moments_from": source,
         "explained": float(model.explained_ratio.sum()),
         "explained_ratio": model.explained_ratio[:20].tolist(),
         "seconds": run.seconds["fit"],
         "versions": versions(),
     }
-    save_model(model, staged, account=account)
+    save_model(replace(model, features_model=features.model), staged, account=account)
     run.results.publish(run.staging, [contract.PCA])
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -49,9 +49,8 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
             raise SparkFailed(str(error), f"the whole story is in {log.rename(log.with_suffix('.kept.log'))}") from error
         raise
     finally:
-        if sc in _running:
-            _running.remove(sc)
-        sc.stop()
+        with suppress(IndexError):  # a signal has taken it already: stopping twice at once fails
+            _running.pop().stop()
         if log:
             log.unlink(missing_ok=True)
 
@@ -69,7 +68,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
             return future.result()
         except Interrupted:
             while not wait([future], timeout=0.05).done:
-                while _running:  # empty while Spark starts
+                with suppress(IndexError):  # none while Spark starts, nor once it stops
                     _running.pop().stop()
             raise
         finally:

@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 def run_tasks(sc: SparkContext, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
     """[work(argument) for argument in arguments], on executors. Raises the first foreseen failure; SparkFailed for any other."""
     tasks = list(arguments)
+    if not tasks:
+        return []
     try:
         outcomes = sc.parallelize(tasks, len(tasks)).map(partial(_attempt, work)).collect()
     except Py4JJavaError as error:

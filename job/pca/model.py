@@ -32,7 +32,6 @@ class PcaModel:
     chosen_by          "count" or "share": how k was chosen
     asked              what --components said
     features_model     digest of the network whose features these are, "" where unknown
-    labels             the labels fitted, None for all
     """
 
     components: NDArray[np.float64]
@@ -47,7 +46,6 @@ class PcaModel:
     chosen_by: str
     asked: float
     features_model: str = ""
-    labels: tuple[str, ...] | None = None
 
     @property
     def components_for(self) -> dict[str, int]:
@@ -88,7 +86,6 @@ def save_model(model: PcaModel, folder: Path, *, account: dict[str, Any]) -> Non
         "asked": model.asked,
         "standardized": model.standardized,
         "centered": model.centered,
-        "labels": model.labels,
         "model": model.features_model,
         "components_for": model.components_for,
         **account,
@@ -100,7 +97,7 @@ def load_model(folder: Path) -> PcaModel:
     """What save_model wrote. BadFeatures where there is no such model, or not a whole one."""
     try:
         card: dict[str, Any] = json.loads((folder / PCA_CARD).read_text())
-        with np.load(folder / PCA_ARRAYS) as arrays:
+        with (folder / PCA_ARRAYS).open("rb") as file, np.load(file) as arrays:  # np.load of a path leaks it where the file is damaged
             return PcaModel(
                 **{name: arrays[name] for name in arrays.files},
                 rows=card["rows"],
@@ -109,7 +106,6 @@ def load_model(folder: Path) -> PcaModel:
                 chosen_by=card["chosen_by"],
                 asked=card["asked"],
                 features_model=card["model"],
-                labels=None if card["labels"] is None else tuple(card["labels"]),
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadFeatures(f"no PCA model in {folder}: {error}", "python -m job fit makes one") from error

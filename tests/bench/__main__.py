@@ -17,6 +17,8 @@ from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
 
+REPEATS = 3
+
 BENCHES: dict[str, Callable[[Setting], str]] = {
     "end-to-end-1400": end_to_end.small,
     "end-to-end-12000": end_to_end.large,
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [name for name in flags.names if name not in BENCHES]:
         parser.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
     try:
-        setting = Setting(shared_data(), flags.work.resolve(), 1 if flags.quick else flags.repeats, flags.quick)
+        setting = Setting(shared_data(), flags.work.resolve(), flags.repeats or (1 if flags.quick else REPEATS), flags.quick)
         setting.work.mkdir(parents=True, exist_ok=True)
         print(f"{cores()} cores, work in {setting.work}", file=sys.stderr)
         for name in flags.names or BENCHES:
@@ -53,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Verger's speed, as ratios within one run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
-    parser.add_argument("--repeats", type=_count, default=3, metavar="N", help="measurements of each side (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the images, once: to see whether the benches run")
+    parser.add_argument("--repeats", type=_count, metavar="N", help=f"measurements of each side (default: {REPEATS}, 1 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images: to see whether the benches run")
     parser.add_argument(
         "--work",
         type=Path,

@@ -1,4 +1,7 @@
-"""What the benches work on, made once in the work folder and used again: pictures, the compiled model, features."""
+"""What the benches work on, made once in the work folder and used again: pictures, the compiled model, features.
+
+Nothing notices that the code which made them has changed: delete the folder then.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Finished:
 
 def cores() -> int:
     """Processor cores that a process started here may use: those of both sides."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has no affinity
 
 
 def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None) -> Finished:
@@ -81,7 +81,8 @@ def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], 
         seconds = time.perf_counter() - started
     if code:
         said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing"]
-        raise BenchError(f"exit code {code} of python {' '.join(command[1:4])} ...: {said[-1][:300]} (all of it in {log})")
+        reason = next((text for text in said if text.startswith("error: ")), said[-1])
+        raise BenchError(f"exit code {code} of python {' '.join(command[1:4])} ...: {reason[:300]} (all of it in {log})")
     return Finished(seconds, output.read_text())
 
 

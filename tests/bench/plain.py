@@ -13,10 +13,15 @@ import argparse
 import json
 import multiprocessing
 import sys
+from collections.abc import Iterator
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from job.features.litert import Features
 
 CHUNK = 16  # images taken at once: some 50 ms of work
 
@@ -48,23 +53,32 @@ def main(argv: list[str] | None = None) -> int:
 
 def work(files: list[Path], model: Path, taken: Synchronized[int], embedded: Synchronized[int], ready: Barrier, done: Barrier) -> None:
     """One worker: takes images until none is left, and adds to `embedded` how many have features."""
+    try:
+        features = list(embed_files(files, model, taken, ready))
+        with embedded.get_lock():
+            embedded.value += len(features)
+        done.wait()
+    except BaseException:  # nobody should wait for this worker any more
+        ready.abort()
+        done.abort()
+        raise
+
+
+def embed_files(files: list[Path], model: Path, taken: Synchronized[int], ready: Barrier) -> Iterator[Features]:
+    """Features of the images that this worker takes, once all workers are ready."""
     from job.contract import ModelCard, card_of
     from job.decode.pixels import Decoded, Decoding, decode
     from job.features.litert import load_litert
 
     side, how = ModelCard.from_json(card_of(model).read_text()).input_size, Decoding()
     embed = load_litert(model)
-    features = []
     ready.wait()
     while chunk := take(files, taken):
         for file in chunk:
             with open(file, "rb", buffering=0) as opened:
                 outcome = decode(opened.read(), side=side, how=how)
             if isinstance(outcome, Decoded):
-                features.append(embed(outcome.pixels[None]))
-    done.wait()
-    with embedded.get_lock():
-        embedded.value += len(features)
+                yield embed(outcome.pixels[None])
 
 
 def take(files: list[Path], taken: Synchronized[int]) -> list[Path]:

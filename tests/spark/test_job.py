@@ -1,0 +1,315 @@
+"""The job on real Spark, against NumPy and scikit-learn."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.decomposition import PCA
+
+from job.errors import BadFeatures, NoImages, NotEnoughRows, ResultsExist, StorageFailed, TooManyFaults
+from job.pca.model import load_model
+from tests.spark.conftest import MODEL, add_broken, grid_means, picture, read, rows
+
+NAMES = {"features", "faults", "pca", "projections", "projections.csv", "summary.json"}
+
+
+@pytest.fixture
+def mixed(pictures: Path, tmp_path: Path) -> Path:
+    """The pictures with six broken files among them."""
+    root = tmp_path / "mixed"
+    shutil.copytree(pictures, root)
+    assert add_broken(root) == 6
+    return root
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def test_a_run_leaves_exactly_the_documented_names(job, pictures, results):
+    job("run", "--images", pictures, "--results", results)
+    assert {entry.name for entry in results.iterdir()} == NAMES
+
+
+def test_features_are_the_networks_and_keep_path_and_label(job, pictures, results):
+    job("featurize", "--images", pictures, "--results", results)
+    table = read(results / "features")
+    paths = sorted(str(file) for file in pictures.rglob("*.png"))
+    assert table["path"].to_pylist() == paths
+    assert table["label"].to_pylist() == [Path(path).parent.name for path in paths]
+    # float32 means of 64 numbers below 1 that are added up in another order
+    np.testing.assert_allclose(rows(table), [grid_means(path) for path in paths], atol=1e-6)
+
+
+def test_each_row_identifies_its_image_and_model(job, pictures, results):
+    job("featurize", "--images", pictures, "--results", results)
+    for row in read(results / "features").to_pylist():
+        status = Path(row["path"]).stat()
+        assert (row["size"], row["width"], row["height"], row["format"]) == (status.st_size, 48, 40, "PNG")
+        assert int(row["modified"].timestamp() * 1e6) == pytest.approx(status.st_mtime_ns // 1000, abs=1)
+        assert row["model"] == json.loads(MODEL.with_name("model.json").read_text())["sha256"][:12]
+
+
+def test_every_image_listed_is_a_row_of_features_or_of_faults(job, mixed, results):
+    summary = job("run", "--images", mixed, "--results", results)["featurize"]
+    assert (summary["images"], summary["features"], summary["faults"]) == (66, 60, 6)
+    assert summary["faults_by_reason"] == {"empty": 2, "not_an_image": 2, "truncated": 2}
+    features, faults = read(results / "features"), read(results / "faults")
+    assert sorted(features["path"].to_pylist() + faults["path"].to_pylist()) == sorted(
+        str(file) for file in mixed.rglob("*") if file.is_file()
+    )
+    assert {row["reason"] for row in faults.to_pylist()} == {"empty", "not_an_image", "truncated"}
+
+
+def test_a_bad_image_leaves_its_neighbours_bit_identical(job, pictures, mixed, tmp_path):
+    job("featurize", "--images", pictures, "--results", tmp_path / "good")
+    job("featurize", "--images", mixed, "--results", tmp_path / "mixed-results")
+    good, among_bad = read(tmp_path / "good" / "features"), read(tmp_path / "mixed-results" / "features")
+    np.testing.assert_array_equal(rows(good), rows(among_bad))
+
+
+def test_faults_are_written_even_when_there_are_none(job, pictures, results):
+    job("featurize", "--images", pictures, "--results", results)
+    assert read(results / "faults").num_rows == 0
+
+
+def test_components_and_projections_are_those_of_scikit_learn(job, pictures, results):
+    job("run", "--images", pictures, "--results", results, "--components", "5")
+    table = read(results / "features")
+    oracle = PCA(5, svd_solver="full").fit(rows(table).astype(np.float64))
+    model = load_model(results / "pca")
+    # eps * largest eigenvalue / smallest gap is some 1e-12 here
+    np.testing.assert_allclose(model.components, oracle.components_, atol=1e-9)
+    np.testing.assert_allclose(model.explained_variance, oracle.explained_variance_, rtol=1e-9)
+    projections = read(results / "projections")
+    assert projections["path"].to_pylist() == table["path"].to_pylist()
+    # stored as float32
+    np.testing.assert_allclose(rows(projections, "projection"), oracle.transform(rows(table).astype(np.float64)), atol=1e-6)
+
+
+def test_uncentered_projections_are_those_of_mllib(job, pictures, results):
+    job("run", "--images", pictures, "--results", results, "--uncentered-projection")
+    expected = rows(read(results / "features")).astype(np.float64) @ load_model(results / "pca").components.T
+    np.testing.assert_allclose(rows(read(results / "projections"), "projection"), expected, atol=1e-6)
+
+
+def test_the_sheet_says_what_the_projections_say(job, pictures, results):
+    job("run", "--images", pictures, "--results", results, "--components", "3")
+    (part,) = (results / "projections.csv").glob("part-*.csv")
+    with part.open(newline="", encoding="utf-8") as text:
+        header, *lines = csv.reader(text)
+    assert header == ["path", "label", "pc1", "pc2", "pc3"]
+    assert part.read_bytes().startswith(b"path,label,pc1,pc2,pc3\r\n")
+    table = pq.read_table(results / "projections").to_pylist()
+    assert [(line[0], line[1]) for line in lines] == [(row["path"], row["label"]) for row in table]
+    numbers = [[np.float32(cell) for cell in line[2:]] for line in lines]
+    np.testing.assert_array_equal(numbers, [row["projection"] for row in table])
+
+
+def test_components_by_share_of_variance(job, pictures, results):
+    job("run", "--images", pictures, "--results", results, "--components", "0.9")
+    model = load_model(results / "pca")
+    oracle = PCA(0.9, svd_solver="full").fit(rows(read(results / "features")).astype(np.float64))
+    assert len(model.components) == oracle.n_components_
+    assert json.loads((results / "pca" / "model.json").read_text())["chosen_by"] == "share"
+
+
+def test_other_components_never_run_the_network_or_read_the_features_again(job, pictures, results):
+    job("run", "--images", pictures, "--results", results)
+    summary = job("fit", "--results", results, "--components", "7", "--overwrite")
+    assert summary["fit"]["moments_from"] == "moments"
+    assert summary["fit"]["k"] == 7
+    assert summary["project"] is None, "projections of the old model are gone with it"
+
+
+@pytest.mark.parametrize(("cap", "source"), [(32, "moments"), (1, "features")])
+def test_some_labels_can_be_fitted_alone(job, pictures, results, cap, source):
+    job("run", "--images", pictures, "--results", results, "--label-cap", cap)
+    summary = job("fit", "--results", results, "--only-labels", "apple,quince", "--overwrite", "--label-cap", cap)
+    assert summary["fit"]["moments_from"] == source
+    table = read(results / "features")
+    chosen = np.array([label in ("apple", "quince") for label in table["label"].to_pylist()])
+    oracle = PCA(4, svd_solver="full").fit(rows(table)[chosen].astype(np.float64))
+    np.testing.assert_allclose(load_model(results / "pca").components, oracle.components_, atol=1e-9)
+
+
+@pytest.mark.parametrize("cap", [32, 1])
+def test_a_label_that_no_image_has_is_named(job, pictures, results, cap):
+    job("run", "--images", pictures, "--results", results, "--label-cap", cap)
+    with pytest.raises(BadFeatures, match="fig"):
+        job("fit", "--results", results, "--only-labels", "fig", "--overwrite")
+
+
+def test_one_core_and_two_give_the_same_model(job, sc, pictures, results, tmp_path, monkeypatch):
+    job("run", "--images", pictures, "--results", results)
+    monkeypatch.setattr(type(sc), "defaultParallelism", 7)
+    job("run", "--images", pictures, "--results", tmp_path / "other")
+    one, other = load_model(results / "pca"), load_model(tmp_path / "other" / "pca")
+    np.testing.assert_allclose(one.components, other.components, atol=1e-10)
+    np.testing.assert_array_equal(rows(read(results / "features")), rows(read(tmp_path / "other" / "features")))
+
+
+def test_results_are_not_replaced_unasked(job, pictures, results):
+    job("run", "--images", pictures, "--results", results)
+    before = (results / "summary.json").read_bytes()
+    for verb in (("run", "--images", pictures), ("fit",), ("project",)):
+        with pytest.raises(ResultsExist, match="already holds"):
+            job(*verb, "--results", results)
+    assert (results / "summary.json").read_bytes() == before
+
+
+def test_overwriting_replaces_everything(job, pictures, mixed, results):
+    job("run", "--images", mixed, "--results", results)
+    job("featurize", "--images", pictures / "apple", "--results", results, "--overwrite")
+    assert {entry.name for entry in results.iterdir()} == {"features", "faults", "summary.json"}
+    assert read(results / "features").num_rows == 20
+    assert read(results / "faults").num_rows == 0
+
+
+def test_a_failed_run_leaves_the_old_results(job, pictures, results, tmp_path):
+    job("run", "--images", pictures, "--results", results)
+    with pytest.raises(StorageFailed):
+        job("run", "--images", tmp_path / "nowhere", "--results", results, "--overwrite")
+    assert read(results / "features").num_rows == 60
+
+
+@pytest.mark.parametrize("limit", ["1%", "5"])
+def test_too_many_faults_fail_the_run_once_all_is_written(job, mixed, results, limit):
+    with pytest.raises(TooManyFaults, match=r"6 of 66 .* 2 of them"):
+        job("run", "--images", mixed, "--results", results, "--max-faults", limit)
+    assert (read(results / "features").num_rows, read(results / "faults").num_rows) == (60, 6)
+    assert not (results / "pca").exists()
+
+
+def test_tolerated_faults_do_not(job, mixed, results):
+    job("run", "--images", mixed, "--results", results, "--max-faults", "10%")
+    assert (results / "projections").is_dir()
+
+
+def test_classes_and_limit_choose_the_first_by_name(job, pictures, tmp_path):
+    job("featurize", "--images", pictures, "--results", tmp_path / "classes", "--classes", "2")
+    assert set(read(tmp_path / "classes" / "features")["label"].to_pylist()) == {"apple", 'pear, "Abate"'}
+    job("featurize", "--images", pictures, "--results", tmp_path / "limit", "--limit", "25")
+    expected = sorted(str(file) for file in pictures.rglob("*.png"))[:25]
+    assert read(tmp_path / "limit" / "features")["path"].to_pylist() == expected
+    job("featurize", "--images", pictures, "--results", tmp_path / "both", "--classes", "1", "--limit", "3")
+    assert read(tmp_path / "both" / "features")["path"].to_pylist() == expected[:3]
+
+
+def test_labels_may_be_none(job, pictures, results):
+    job("run", "--images", pictures, "--results", results, "--labels-from", "none")
+    assert read(results / "features")["label"].null_count == 60
+    assert read(results / "projections")["label"].null_count == 60
+
+
+def test_include_reads_only_such_names(job, mixed, results):
+    summary = job("featurize", "--images", mixed, "--results", results, "--include", "0*.png", "--include", "text.*")
+    assert (summary["featurize"]["features"], summary["featurize"]["faults"]) == (30, 2)
+
+
+def test_several_folders_make_one_dataset(job, pictures, results):
+    job("featurize", "--images", pictures / "apple", "--images", pictures / "quince", "--results", results)
+    assert sorted(set(read(results / "features")["label"].to_pylist())) == ["apple", "quince"]
+
+
+def test_no_images_is_said(job, pictures, results):
+    with pytest.raises(NoImages, match=r"\*\.tif"):
+        job("run", "--images", pictures, "--results", results, "--include", "*.tif")
+    assert not results.exists()
+
+
+def test_a_name_that_is_not_utf8_keeps_its_row(job, tmp_path, results):
+    (tmp_path / "odd").mkdir()
+    for name in (b"caf\xe9.png", b"plain.png", b"line\nbreak.png"):
+        picture(len(name)).save(os.fsdecode(os.fsencode(tmp_path / "odd") + b"/" + name), "PNG")
+    job("run", "--images", tmp_path / "odd", "--results", results, "--components", "1")
+    names = {Path(path).name for path in read(results / "projections")["path"].to_pylist()}
+    assert names == {"caf\\xe9.png", "plain.png", "line\nbreak.png"}
+
+
+def test_one_image_has_features_and_no_components(job, tmp_path, results):
+    (tmp_path / "one").mkdir()
+    picture(1).save(tmp_path / "one" / "a.png")
+    with pytest.raises(NotEnoughRows, match="1 usable image;"):
+        job("run", "--images", tmp_path / "one", "--results", results)
+    assert read(results / "features").num_rows == 1
+    assert json.loads((results / "summary.json").read_text())["fit"] is None
+
+
+def test_no_usable_image_leaves_faults_and_says_so(job, tmp_path, results):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").write_bytes(b"")
+    with pytest.raises(NotEnoughRows, match="0 usable images"):
+        job("run", "--images", tmp_path / "bad", "--results", results)
+    assert read(results / "faults").num_rows == 1
+    assert read(results / "features").num_rows == 0
+
+
+def test_a_model_projects_features_that_it_never_saw(job, pictures, results, tmp_path):
+    job("run", "--images", pictures / "apple", "--results", results)
+    job("featurize", "--images", pictures / "quince", "--results", tmp_path / "other")
+    job("project", "--results", results, "--features", tmp_path / "other", "--overwrite")
+    table = read(tmp_path / "other" / "features")
+    expected = load_model(results / "pca").project(rows(table))
+    np.testing.assert_allclose(rows(read(results / "projections"), "projection"), expected, atol=1e-6)
+    assert read(results / "projections")["path"].to_pylist() == table["path"].to_pylist()
+
+
+def write_features(folder: Path, features: np.ndarray, *, model: str = "abc") -> None:
+    folder.mkdir(parents=True)
+    n = len(features)
+    columns = {"path": [f"{i}.png" for i in range(n)], "label": ["x"] * n, "model": [model] * n}
+    pq.write_table(pa.table({**columns, "features": pa.array(list(features), pa.list_(pa.float32()))}), folder / "a.parquet")
+
+
+def test_features_of_another_network_are_refused(job, pictures, results, tmp_path):
+    job("run", "--images", pictures, "--results", results)
+    write_features(tmp_path / "other", np.ones((3, 48), np.float32))
+    with pytest.raises(BadFeatures, match="network"):
+        job("project", "--results", results, "--features", tmp_path / "other", "--overwrite")
+
+
+def test_features_that_are_not_numbers_are_counted_and_named(job, results):
+    features = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    features[4, 2] = np.nan
+    write_features(results / "features", features)
+    with pytest.raises(BadFeatures, match=r"1 of these 9 rows .* 4\.png"):
+        job("fit", "--results", results, "--components", "2")
+
+
+def test_features_that_are_all_the_same_have_no_components(job, results):
+    write_features(results / "features", np.full((9, 5), 0.1, np.float32))
+    with pytest.raises(NotEnoughRows, match="the same"):
+        job("fit", "--results", results, "--components", "2")
+
+
+def test_a_large_offset_costs_the_fit_no_precision(job, results):
+    # float32 holds these integers exactly, so the uncompromised answer is that of the same rows without the offset
+    features = np.random.default_rng(0).integers(-8, 8, (5000, 6)).astype(np.float32)
+    write_features(results / "features", features + np.float32(1e6))
+    job("fit", "--results", results, "--components", "6")
+    oracle = PCA(6, svd_solver="full").fit(features.astype(np.float64))
+    np.testing.assert_allclose(load_model(results / "pca").explained_variance, oracle.explained_variance_, rtol=1e-9)
+
+
+def test_spark_sql_reads_every_dataset(sc, job, mixed, results):
+    from pyspark.sql import SparkSession
+
+    job("run", "--images", mixed, "--results", results)
+    spark = SparkSession(sc)
+    features = spark.read.parquet(str(results / "features"))
+    assert features.count() == 60
+    assert features.schema["features"].dataType.simpleString() == "array<float>"
+    assert len(features.first()["features"]) == 48
+    assert spark.read.parquet(str(results / "faults")).count() == 6
+    assert spark.read.parquet(str(results / "projections")).count() == 60
+    assert spark.read.csv(str(results / "projections.csv"), header=True, escape='"', multiLine=True).count() == 60
