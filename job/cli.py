@@ -185,7 +185,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     add(
         "--fast-decode",
         action="store_true",
-        help="let the JPEG decoder scale down to no less than twice the input size: faster for photographs, slightly different (default: off)",
+        help="let the JPEG decoder scale down to no less than twice the input size: faster for photographs (default: off)",
     )
 
 

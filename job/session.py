@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 ATTEMPTS = 4  # of a task, as on a cluster; a local session would try once
 
 
+STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
+_stopping: list[Thread] = []
 _running: list[SparkContext] = []  # the session that a signal has to stop; at most one
 
 
@@ -50,9 +53,17 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
         raise
     finally:
         with suppress(IndexError):  # a signal has taken it already: stopping twice at once fails
-            _running.pop().stop()
+            _stop(_running.pop())
         if log:
             log.unlink(missing_ok=True)
+
+
+def _stop(sc: SparkContext) -> None:
+    """Stops Spark, and does not wait for the second that PySpark then spends on its server of accumulators."""
+    thread = Thread(target=sc.stop, daemon=True)
+    _stopping.append(thread)
+    thread.start()
+    thread.join(STOP_S)
 
 
 def interruptible(work: Callable[[], Result]) -> Result:
@@ -97,6 +108,8 @@ def _start(conf: SparkConf, log: Path | None) -> SparkContext:
     from pyspark import SparkContext
     from pyspark.errors import PySparkException
 
+    while _stopping:
+        _stopping.pop().join()
     try:
         return SparkContext.getOrCreate(conf)
     except (Py4JError, PySparkException, OSError) as error:

@@ -23,9 +23,10 @@ from job.tasks import run_tasks
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
-ROWS_PER_BLOCK = 1024  # rows folded at once: 13 MB in float64, as large as the scatter that they are folded into
-FILES_PER_TASK = 100  # some 200,000 rows, so that a cluster has enough tasks
-POOLED = "pooled.npz"
+ROWS_PER_BLOCK = 2048  # rows folded at once: 10 MB, small beside the scatters that they are folded into
+ROWS_PER_TASK = 4096  # below this a second task costs more, in moments to write and merge, than it saves
+MOST_ROWS_PER_TASK = 200_000  # so that a cluster has enough tasks
+POOLED = "pooled.npy"
 INDEX = "labels.json"
 
 Label = str | None
@@ -62,9 +63,9 @@ def open_features(folder: Path) -> FeatureSet:
     except pa.ArrowInvalid as error:
         raise BadFeatures(f"{folder} is no Parquet dataset: {str(error).splitlines()[0]}") from error
     kind = schema.field("features").type
-    rows_seen = first is not None and first.num_rows
-    length = kind.list_size if pa.types.is_fixed_size_list(kind) else len(first["features"][0]) if rows_seen else 0
-    model = first["model"][0].as_py() if rows_seen and "model" in schema.names else ""
+    row = first.to_pylist()[0] if first is not None and first.num_rows else {"features": ()}
+    length = kind.list_size if pa.types.is_fixed_size_list(kind) else len(row["features"] or ())
+    model = row.get("model") or ""
     return FeatureSet(files, rows, length, model)
 
 
@@ -81,7 +82,7 @@ def fold_features(
 
     With more than `label_cap` labels only the pooled ones are kept: a label costs 13 MB in each worker's memory.
     """
-    tasks = max(sc.defaultParallelism, len(features.files) // FILES_PER_TASK)
+    tasks = max(1, min(sc.defaultParallelism, features.count // ROWS_PER_TASK), features.count // MOST_ROWS_PER_TASK)
     shares = [(index, features.files[index::tasks]) for index in range(tasks) if features.files[index::tasks]]
     work = partial(_fold_share, length=features.length, label_cap=label_cap, only=only, scratch=scratch)
     folded = run_tasks(sc, work, shares)
@@ -90,7 +91,7 @@ def fold_features(
     save_moments(pooled, folder / POOLED)
     by_label = _files_by_label(folded)
     if by_label is not None and len(by_label) <= label_cap:
-        merges = [(files, folder / f"{index:05}.npz") for index, files in enumerate(by_label.values())]
+        merges = [(files, folder / f"{index:05}.npy") for index, files in enumerate(by_label.values())]
         run_tasks(sc, partial(_merge_files, length=features.length), merges)
         index = [[label, target.name] for label, (_, target) in zip(by_label, merges, strict=True)]
         (folder / INDEX).write_text(json.dumps(index) + "\n")
@@ -144,10 +145,10 @@ def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: 
         pooled = merge_all(by_label.values(), length=length)
     written = []
     for place, (label, moments) in enumerate(by_label.items()):
-        file = scratch / f"moments-{index:05}-{place:05}.npz"
+        file = scratch / f"moments-{index:05}-{place:05}.npy"
         save_moments(moments, file)
         written.append((label, file))
-    file = scratch / f"moments-{index:05}.npz"
+    file = scratch / f"moments-{index:05}.npy"
     save_moments(pooled, file)
     return _Folded(file, None if overflowed else tuple(written))
 
@@ -204,4 +205,7 @@ def _files_by_label(folded: list[_Folded]) -> dict[Label, list[Path]] | None:
 
 def _merge_files(merge: tuple[list[Path], Path], *, length: int) -> None:
     files, target = merge
+    if len(files) == 1:
+        files[0].rename(target)
+        return
     save_moments(merge_all(map(load_moments, files), length=length), target)
