@@ -91,6 +91,7 @@ def build(recipe: Recipe) -> keras.Model:
     """The backbone up to its global average pool: float (1, side, side, 3), preprocessed, to (1, d)."""
     import keras
 
+    keras.utils.clear_session()  # names of layers go into the flatbuffer, and must not count up from run to run
     backbone = recipe.backbone
     side = backbone.input_size
     construct: Callable[..., keras.Model] = getattr(keras.applications, backbone.name)

@@ -26,6 +26,11 @@ MOMENTS = "moments"
 
 SUMMARY_VERSION = 1
 
+# A local session's JVM. C1 alone and one collector thread halve its processor time, which Python workers need: it only
+# moves counts. The archive of its classes lies in the Python environment; it is good for these options only.
+JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+CLASS_ARCHIVE = "verger-spark.jsa"
+
 # A compiled model is a folder of three files.
 FLATBUFFER = "model.tflite"
 MODEL_CARD = "model.json"

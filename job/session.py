@@ -15,13 +15,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
 from job.config import Session
+from job.contract import CLASS_ARCHIVE, JVM_OPTIONS
 from job.errors import Interrupted, SparkFailed
 
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
 
-# C1 alone and one collector thread halve the JVM's processor time, which Python workers need; the JVM only moves counts.
-JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 Result = TypeVar("Result")
 
 ATTEMPTS = 4  # of a task, as on a cluster; a local session would try once
@@ -98,7 +97,8 @@ def _configure_local(conf: SparkConf, session: Session) -> None:
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     conf.setMaster(f"local[{session.cores or '*'},{ATTEMPTS}]")
     conf.set("spark.ui.enabled", "false")
-    conf.set("spark.driver.extraJavaOptions", JVM_OPTIONS)
+    archive = Path(sys.prefix, CLASS_ARCHIVE)  # python -m bootstrap warm makes it
+    conf.set("spark.driver.extraJavaOptions", f"{JVM_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.is_file() else JVM_OPTIONS)
     # Over TCP each task waits 40 ms for delayed acknowledgements (measured). Spark 4.1 has this switch, 3.5 ignores it.
     conf.set("spark.python.unix.domain.socket.enabled", "true")
 

@@ -20,14 +20,13 @@ BATCH = 32
 def load_keras(model: Path, *, preprocess: str) -> Embed:
     """The Keras model in `model`, behind `keras.applications.<preprocess>.preprocess_input`. BadModel where it cannot be run."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import, or not at all
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # a worker has one core
     try:
         import keras
-        import tensorflow as tf
     except ImportError as error:
         raise BadModel(f"--engine keras needs TensorFlow: {error}", "pip install tensorflow, or use --engine litert") from error
     if not model.is_file():
         raise BadModel(f"--engine keras needs {model}, which is not there", "python -m bootstrap compile writes it")
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # a worker has one core
     network = keras.models.load_model(model, compile=False)
     preprocess_input = import_module(f"keras.applications.{preprocess}").preprocess_input
 

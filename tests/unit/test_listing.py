@@ -206,6 +206,12 @@ def test_a_plan_is_the_same_whatever_order_the_disk_has(tree: Tree, wanted: int)
     assert plan_walks(TreeReader(tree), ["/t"], wanted=wanted) == plan_walks(TreeReader(turned(tree)), ["/t"], wanted=wanted)
 
 
+@given(tree=TREES, wanted=st.integers(1, 40))
+def test_walks_are_in_order_of_path(tree: Tree, wanted: int) -> None:
+    folders = [walk.folder for walk in plan_walks(TreeReader(tree), ["/t"], wanted=wanted)]
+    assert folders == sorted(folders)
+
+
 @given(tree=TREES)
 def test_a_walk_yields_a_folder_s_files_in_order_of_path(tree: Tree) -> None:
     found = followed(TreeReader(tree), [Walk("/t")])
@@ -331,6 +337,14 @@ def test_only_the_end_of_a_part_is_smaller_than_the_smallest_share(sizes: list[i
 def test_sizes_fall_towards_the_end(size: int, slots: int) -> None:
     sizes = [share.stop - share.start for share in planned([size], slots)]
     assert sizes == sorted(sizes, reverse=True)
+
+
+@given(sizes=PARTS, slots=st.integers(1, 64))
+def test_a_share_is_cut_for_what_is_left_unless_its_part_ends(sizes: list[int], slots: int) -> None:
+    left = sum(sizes)
+    for share in planned(sizes, slots):
+        assert share.stop - share.start == min(share_size(left, slots=slots), share.quota - share.start)
+        left -= share.stop - share.start
 
 
 @given(left=st.integers(1, 10**7), slots=st.integers(1, 1000))

@@ -1,0 +1,345 @@
+"""The results folder: whole or not at all, for a reader at any moment and after any end of a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from job import contract
+from job.errors import ResultsExist
+from job.sinks.layout import ORDER, Results
+
+FILES = 3  # of each dataset written here
+PAIR = (contract.FEATURES, contract.FAULTS)
+
+
+class RunFailed(Exception):
+    """What a run may raise."""
+
+
+def write(staging: Path, name: str, content: str) -> None:
+    """A staged dataset of FILES files that all hold `content`; of the summary, which is a file, one."""
+    if name == contract.SUMMARY:
+        (staging / name).write_text(content)
+        return
+    (staging / name).mkdir()
+    for number in range(FILES):
+        (staging / name / f"part-{number}").write_text(content)
+
+
+def publish(results: Results, *names: str, content: str = "new") -> None:
+    with results.staging() as staging:
+        for name in names:
+            write(staging, name, content)
+        results.publish(staging, names)
+
+
+def shown(root: Path) -> dict[str, set[str]]:
+    """What a reader sees: visible names, and the contents of each."""
+    files = [file for file in root.rglob("*") if file.is_file()]
+    found: dict[str, set[str]] = {}
+    for file in files:
+        found.setdefault(file.relative_to(root).parts[0], set()).add(file.read_text())
+    return found
+
+
+def holding(content: str, names: Iterable[str]) -> dict[str, set[str]]:
+    return {name: {content} for name in names}
+
+
+def fail_while_staging(results: Results, error: type[BaseException] = RunFailed, *, after: tuple[str, ...] = ()) -> None:
+    """A run that publishes `after`, stages half of something and ends with `error`."""
+    with results.staging() as staging:
+        for name in after:
+            write(staging, name, "new")
+        if after:
+            results.publish(staging, after)
+        write(staging, contract.PCA, "half")
+        raise error
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "out")
+
+
+# --- publishing -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_published_is_there_and_nothing_else(results: Results) -> None:
+    publish(results, *PAIR)
+    assert shown(results.root) == holding("new", PAIR)
+    assert len(list((results.root / contract.FEATURES).iterdir())) == FILES
+
+
+def test_publishing_replaces_the_old_version(results: Results) -> None:
+    publish(results, *PAIR, content="old")
+    publish(results, *PAIR, content="new")
+    assert shown(results.root) == holding("new", PAIR)
+
+
+def test_a_replaced_dataset_keeps_no_file_of_the_old_one(results: Results) -> None:
+    publish(results, *PAIR, content="old")
+    (results.root / contract.FEATURES / "part-of-a-longer-run").write_text("old")
+    publish(results, *PAIR, content="new")
+    assert shown(results.root)[contract.FEATURES] == {"new"}
+
+
+STAGES = [PAIR, (contract.PCA,), (contract.PROJECTIONS, contract.PROJECTIONS_CSV)]
+
+
+@pytest.mark.parametrize("names", STAGES, ids=["featurize", "fit", "project"])
+def test_what_was_made_from_the_old_version_goes_with_it(results: Results, names: tuple[str, ...]) -> None:
+    for stage in [*STAGES, (contract.SUMMARY,)]:
+        publish(results, *stage, content="old")
+    publish(results, *names, content="new")
+    upstream = ORDER[: ORDER.index(names[0])]
+    assert shown(results.root) == holding("old", upstream) | holding("new", names)
+
+
+def test_what_people_put_into_the_folder_stays(results: Results) -> None:
+    publish(results, *PAIR)
+    (results.root / "notes.txt").write_text("mine")
+    publish(results, *PAIR)
+    assert shown(results.root)["notes.txt"] == {"mine"}
+
+
+def test_a_stage_may_publish_what_an_earlier_one_of_the_same_run_staged_beside_it(results: Results) -> None:
+    with results.staging() as staging:
+        for names in STAGES:
+            for name in names:
+                write(staging, name, "new")
+            results.publish(staging, names)
+    assert set(shown(results.root)) == set(ORDER) - {contract.SUMMARY}
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_small_file_is_replaced_whole(results: Results, before: str | None) -> None:
+    for text in filter(None, (before, "new")):
+        with results.staging() as staging:
+            results.write_text(contract.SUMMARY, text, staging=staging)
+    assert shown(results.root) == {contract.SUMMARY: {"new"}}
+
+
+def test_what_is_carried_over_survives_the_version_it_came_from(results: Results) -> None:
+    publish(results, contract.PCA, content="kept")
+    with results.staging() as staging:
+        results.carry_over(results.root / contract.PCA, staging / contract.PCA)
+        results.publish(staging, [contract.PCA])
+    assert shown(results.root) == {contract.PCA: {"kept"}}
+
+
+# --- refusing -------------------------------------------------------------------------------------------------------
+
+
+def test_results_that_are_there_are_refused_by_name_and_folder(results: Results) -> None:
+    publish(results, *PAIR)
+    with pytest.raises(ResultsExist) as refused:
+        results.refuse_existing([contract.FEATURES, contract.PCA], overwrite=False)
+    assert contract.FEATURES in str(refused.value)
+    assert contract.PCA not in str(refused.value)
+    assert str(results.root) in str(refused.value)
+    assert "--overwrite" in refused.value.hint
+
+
+def test_results_that_are_there_may_be_replaced_where_it_is_asked_for(results: Results) -> None:
+    publish(results, *PAIR)
+    results.refuse_existing(PAIR, overwrite=True)
+
+
+def test_other_results_than_those_to_be_written_are_no_obstacle(results: Results) -> None:
+    publish(results, *PAIR)
+    results.refuse_existing([contract.PCA, contract.PROJECTIONS], overwrite=False)
+
+
+def test_a_folder_that_is_not_there_holds_nothing_to_refuse(results: Results) -> None:
+    results.refuse_existing(ORDER, overwrite=False)
+    assert not results.root.exists()
+
+
+# --- staging --------------------------------------------------------------------------------------------------------
+
+
+def test_staging_is_inside_the_results_folder_and_hidden(results: Results) -> None:
+    with results.staging() as staging:
+        assert staging.parent == results.root  # another place might be another disk, where renaming is copying
+        assert staging.name.startswith(".")
+
+
+def test_two_runs_at_once_have_a_staging_folder_each(results: Results) -> None:
+    with results.staging() as one, results.staging() as other:
+        assert one != other
+        assert one.is_dir()
+
+
+def test_nothing_staged_is_left_after_a_run(results: Results) -> None:
+    publish(results, *PAIR)
+    assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
+@pytest.mark.parametrize("error", [RunFailed, KeyboardInterrupt, SystemExit])
+def test_nothing_staged_is_left_after_a_run_that_failed(results: Results, error: type[BaseException]) -> None:
+    results.root.mkdir()
+    with pytest.raises(error):
+        fail_while_staging(results, error)
+    assert list(results.root.iterdir()) == []
+
+
+def test_a_results_folder_that_a_failed_run_made_goes_with_it(results: Results) -> None:
+    with pytest.raises(RunFailed):
+        fail_while_staging(results)
+    assert not results.root.exists()
+
+
+def test_a_results_folder_that_was_there_before_a_failed_run_stays(results: Results) -> None:
+    results.root.mkdir()
+    with pytest.raises(RunFailed):
+        fail_while_staging(results)
+    assert results.root.is_dir()
+
+
+def test_what_a_run_published_before_it_failed_stays(results: Results) -> None:
+    with pytest.raises(RunFailed):
+        fail_while_staging(results, after=PAIR)
+    assert shown(results.root) == holding("new", PAIR)
+
+
+def test_a_failed_run_leaves_the_results_of_the_one_before(results: Results) -> None:
+    publish(results, *PAIR, content="old")
+    with pytest.raises(RunFailed):
+        fail_while_staging(results)
+    assert shown(results.root) == holding("old", PAIR)
+
+
+# --- runs that were killed ------------------------------------------------------------------------------------------
+
+STAGE_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from job.sinks.layout import Results
+with Results(Path(sys.argv[1])).staging() as staging:
+    (staging / "half").write_text("half")
+    print("staged", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def another_run(results: Results) -> Iterator[subprocess.Popen[str]]:
+    """A process that has staged something and goes on; killed at the end."""
+    with subprocess.Popen([sys.executable, "-c", STAGE_AND_WAIT, str(results.root)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "staged\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(results: Results) -> None:
+    with another_run(results) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(list(results.root.iterdir())) == 1  # what there is to sweep
+    publish(results, *PAIR)
+    assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
+def test_what_a_running_run_has_staged_is_left_to_it(results: Results) -> None:
+    with another_run(results):
+        (theirs,) = results.root.iterdir()
+        publish(results, *PAIR)
+        assert (theirs / "half").read_text() == "half"
+
+
+def test_hidden_folders_of_others_are_not_swept(results: Results) -> None:
+    (results.root / ".git").mkdir(parents=True)
+    publish(results, *PAIR)
+    assert (results.root / ".git").is_dir()
+
+
+# --- a reader meanwhile ---------------------------------------------------------------------------------------------
+
+
+class Reader(threading.Thread):
+    """Looks at the published names as fast as it can, until it is stopped.
+
+    A look counts where the names mean the same folders before and after it; otherwise they were replaced meanwhile, and
+    what was read of the old ones, by then nameless, is nobody's. What counts is whole.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(daemon=True)
+        self.root = root
+        self.stopped = threading.Event()
+        self.looks = 0
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            with suppress(FileNotFoundError), ExitStack() as opened:
+                folders = []
+                for name in PAIR:
+                    folders.append(os.open(self.root / name, os.O_RDONLY | os.O_DIRECTORY))
+                    opened.callback(os.close, folders[-1])
+                seen = [self._contents(folder) for folder in folders]
+                # While a folder is held open no other gets its number.
+                if all(map(self._is, folders, PAIR)):
+                    self.looks += 1
+                    self.wrong += [f"{name}: {files}" for name, files in zip(PAIR, seen, strict=True) if len(files) != FILES]
+                    if len({content for files in seen for content in files}) != 1:
+                        self.wrong.append(f"of several runs: {seen}")
+
+    def _is(self, folder: int, name: str) -> bool:
+        return os.path.samestat(os.fstat(folder), os.stat(self.root / name))
+
+    def _contents(self, folder: int) -> list[str]:
+        found: list[str] = []
+        for file in os.listdir(folder):
+            try:
+                handle = os.open(file, os.O_RDONLY, dir_fd=folder)
+            except FileNotFoundError:
+                continue
+            with open(handle) as text:
+                found.append(text.read())
+        return found
+
+
+def test_at_no_step_of_publishing_are_two_runs_to_be_seen(results: Results) -> None:
+    for names in STAGES:
+        publish(results, *names, content="old")
+    steps = []
+    rename = Path.rename
+
+    def renaming(self: Path, target: Path) -> Path:
+        renamed = rename(self, target)
+        steps.append({name: contents for name, contents in shown(results.root).items() if not name.startswith(".")})
+        return renamed
+
+    with mock.patch.object(Path, "rename", renaming):
+        publish(results, *PAIR, content="new")
+    assert len(steps) > 2
+    for step in steps:
+        assert len(set().union(*step.values())) <= 1, step
+
+
+def test_a_reader_never_sees_half_a_dataset_or_parts_of_two_runs(results: Results) -> None:
+    reader = Reader(results.root)
+    reader.start()
+    try:
+        for run in range(200):
+            publish(results, *PAIR, content=f"run {run}")
+    finally:
+        reader.stopped.set()
+        reader.join()
+    assert reader.wrong == []
+    assert reader.looks > 0  # it did look while there was something to see
