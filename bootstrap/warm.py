@@ -32,7 +32,9 @@ def share_classes() -> Path:
     try:
         sc = SparkContext(conf=conf)
     except (PySparkException, OSError) as error:
-        raise BootstrapError(f"Spark did not start: {str(error).splitlines()[0]}", "it needs Java 17, on the PATH or in JAVA_HOME") from error
+        raise BootstrapError(
+            f"Spark did not start: {str(error).splitlines()[0]}", "it needs Java 17, on the PATH or in JAVA_HOME"
+        ) from error
     try:
         _small_job(sc)
         gateway: Any = SparkContext._gateway

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,9 +51,9 @@ def _run(command: Command) -> None:
 
 
 def _complain(problem: str, hint: str, exit_code: int) -> int:
-    print(f"error: {problem}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    for kind, text in (("error", problem), ("hint", hint)):
+        if text:
+            print(f"{kind}: {text}".replace("\n", "\\n"), file=sys.stderr)  # one line each, whatever was typed
     return exit_code
 
 
@@ -233,16 +234,20 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="with Spark's own log")
 
 
-def _number(text: str) -> float:
+def _number(text: str, *, whole: str = "") -> float:
+    """The number that `text` is; `whole` is what was typed, where that is more."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{(whole or text)!r} is no number")
+    return value
 
 
 def _natural(text: str) -> int:
     value = _number(text)
-    if value < 0 or value != int(value):
+    if value != int(value) or not 0 <= value <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
     return int(value)
 
@@ -264,7 +269,7 @@ def _components(text: str) -> int | float:
 
 def _max_faults(text: str) -> MaxFaults:
     if text.endswith("%"):
-        share = _number(text[:-1]) / 100
+        share = _number(text[:-1], whole=text) / 100
         if not 0 <= share <= 1:
             raise argparse.ArgumentTypeError(f"{text!r} is not between 0% and 100%")
         return MaxFaults(share=share)

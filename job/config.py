@@ -23,7 +23,9 @@ class MaxFaults:
     share: float | None = None
 
     def exceeded_by(self, faults: int, *, images: int) -> bool:
-        return faults > self.count if self.count is not None else faults > (self.share or 0.0) * images
+        if self.count is not None:
+            return faults > self.count
+        return faults > (self.share or 0.0) * images * (1 + 1e-9)  # 29 of 100 are 29 %, whatever float makes of 0.29 * 100
 
     def __str__(self) -> str:
         return str(self.count) if self.count is not None else f"{(self.share or 0.0) * 100:g}%"
@@ -53,9 +55,8 @@ class FeaturizeConfig:
     def __post_init__(self) -> None:
         if self.source.classes is not None and self.source.labels_from == "none":
             raise UsageError("--classes counts labels, and --labels-from none gives none", "drop one of the two")
-        roots = sorted(self.source.roots)
-        for outer, inner in pairwise(roots):
-            if outer == inner or inner.startswith(outer.rstrip("/") + "/"):
+        for outer, inner in pairwise(sorted(root.rstrip("/") + "/" for root in self.source.roots)):
+            if inner.startswith(outer):
                 raise UsageError(
                     f"--images {inner} lies inside --images {outer}: its images would count twice",
                     "give each folder once",

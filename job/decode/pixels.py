@@ -15,14 +15,25 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
 # What Pillow decodes by itself from bytes that prove what they are. Left out: formats that run another program (EPS),
-# and those whose header is so weak that text passes for a picture (TGA, PCX, DIB).
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+# those whose header is so weak that text passes for a picture (TGA, PCX, DIB), and icons, which decode while opening,
+# before their size can be checked (ICO, ICNS).
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 BACKGROUND = (255, 255, 255)
+KEY_SCALE = {"L;2": 85, "L;4": 17}  # raw modes of PNG gray to what Pillow multiplies their samples by
+TURNS = {  # by EXIF orientation, as ImageOps.exif_transpose, which also rewrites the EXIF and fails where that is damaged
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 FAST_DECODE_FACTOR = 2  # scaled decoding keeps at least this multiple of the target; at 1 the error is three times larger
 
 # decode() checks sizes itself, before any pixel is decoded, and makes them rows. Pillow's own check would warn at one
@@ -30,9 +41,12 @@ FAST_DECODE_FACTOR = 2  # scaled decoding keeps at least this multiple of the ta
 Image.MAX_IMAGE_PIXELS = None
 
 
-# What Pillow's decoders raise on bad bytes, by documentation and by mutating real files of every format.
-DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError, RuntimeError,
-                  Image.DecompressionBombError)  # fmt: skip
+# What Pillow raises on bad bytes: what its documentation names, and what parsers written in Python meet besides. All of
+# them were seen on mutated files. One image of ten million must not end a run.
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, RuntimeError, Image.DecompressionBombError),
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
+)
 
 
 class Reason(StrEnum):
@@ -96,8 +110,10 @@ def decode(data: bytes, *, side: int, how: Decoding) -> Decoded | Fault:
                 return Fault(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than {how.max_pixels}")
             if how.fast:
                 image.draft(None, (side * FAST_DECODE_FACTOR, side * FAST_DECODE_FACTOR))
+            _scale_colour_key(image)
             image.load()
-            turned = ImageOps.exif_transpose(image) if how.apply_orientation else image
+            turn = TURNS.get(_orientation(image)) if how.apply_orientation else None
+            turned = image if turn is None else image.transpose(turn)
             pixels = np.asarray(to_rgb(turned).resize((side, side), Image.Resampling.BICUBIC))
             return Decoded(pixels, width, height, image.format or "")
     except UnsupportedModeError as error:
@@ -132,7 +148,30 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     samples = np.asarray(image)
     if samples.size and not 0 <= samples.min() <= samples.max() <= 65_535:
         raise UnsupportedModeError(f"32-bit samples from {samples.min()} to {samples.max()} have no agreed range")
-    return Image.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    gray = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int):
+        gray[samples == key] = BACKGROUND[0]
+    return Image.fromarray(gray)
+
+
+def _scale_colour_key(image: Image.Image) -> None:
+    """Puts a PNG's transparent colour into the 8 bits that its samples are decoded to; Pillow leaves it in the file's depth."""
+    key = image.info.get("transparency")
+    raw = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    if image.format != "PNG" or key is None:
+        return
+    if isinstance(key, int) and raw in KEY_SCALE:
+        image.info["transparency"] = key * KEY_SCALE[raw]
+    elif isinstance(key, tuple) and raw == "RGB;16B":
+        image.info["transparency"] = tuple(sample >> 8 for sample in key)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none or where the EXIF is damaged: the picture itself may be whole."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DECODER_ERRORS:
+        return 1
 
 
 def too_large(size: int, how: Decoding) -> Fault:

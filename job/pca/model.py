@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,5 +108,5 @@ def load_model(folder: Path) -> PcaModel:
                 asked=card["asked"],
                 features_model=card["model"],
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise BadFeatures(f"no PCA model in {folder}: {error}", "python -m job fit makes one") from error

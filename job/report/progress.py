@@ -53,12 +53,12 @@ def describe(tally: Tally, *, total: int, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
     parts = [
         f"{done:,} / {total:,} images",
-        f"{done / total:.0%}" if total else "",
+        f"{100 * done // total}%" if total else "",  # rounded down: all is 100 %, and nothing less is
         f"{rate:,.0f} images/s" if done else "starting",
     ]
     if faults := tally.faults.total():
         parts.append(f"{faults:,} fault{'s' * (faults != 1)}")
-    if done and done < total:
+    if rate and done < total:
         parts.append(f"{clock((total - done) / rate)} left")
     return "  ".join(part for part in parts if part)
 

@@ -17,6 +17,7 @@ from zlib import crc32
 from job.sources.readers import Entry, Folder, Reader
 
 WIDE = 1024  # entries at which the driver stops looking into a folder and lets executors split it by name
+WALKS_PER_SLOT = 32  # walks wanted for each core: folders differ in size
 SMALLEST_SHARE = 32  # images; below this a task's fixed cost shows
 LARGEST_SHARE = 2048  # images; 10 MB of features, a comfortable Parquet file
 
@@ -72,16 +73,17 @@ def plan_walks(reader: Reader, roots: Iterable[str], *, wanted: int) -> list[Wal
     """At least `wanted` walks over the trees under `roots` where they have as many folders, in order of path.
 
     Breadth first from the roots, until there is enough to hand out. A folder of more than WIDE entries is not read
-    further: it becomes `wanted` walks that split its names among them. So the driver holds at most some multiple of
-    `wanted` * WIDE names.
+    further: it becomes a few walks that split its names among them, as each has to list them all. So the driver holds
+    at most some multiple of `wanted` * WIDE names.
     """
+    split = -(-wanted // WALKS_PER_SLOT)
     frontier = deque(roots)
     walks: list[Walk] = []
     while frontier and len(frontier) + len(walks) < wanted:
         folder = frontier.popleft()
         entries = list(islice(reader.scan(folder, keep=visible), WIDE + 1))
         if len(entries) > WIDE:
-            walks += [Walk(folder, index, wanted) for index in range(wanted)]
+            walks += [Walk(folder, index, split) for index in range(split)]
             continue
         frontier += sorted(entry.path for entry in entries if isinstance(entry, Folder))
         if any(isinstance(entry, Entry) for entry in entries):

@@ -93,6 +93,10 @@ def local_path(location: str) -> str:
             f"{location}: {scheme}:// is not supported yet; this version reads and writes local folders",
             "copy the folder here first, and give its path",
         )
+    if "://" in location and urlsplit(location).netloc not in ("", "localhost"):
+        raise UsageError(
+            f"{location}: {urlsplit(location).netloc!r} would be a host", "a local folder is file:///folder, with three slashes"
+        )
     path = unquote(urlsplit(location).path) if "://" in location else location
     if not path:
         raise UsageError(f"{location!r} names no folder", "give a path")

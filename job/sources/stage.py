@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from job.errors import NoImages
 from job.sources.labels import LabelsFrom, label_of
-from job.sources.listing import ListingPart, Share, Walk, first_labels, follow, plan_shares, plan_walks, select, visible
+from job.sources.listing import WALKS_PER_SLOT, ListingPart, Share, Walk, first_labels, follow, plan_shares, plan_walks, select, visible
 from job.sources.readers import Entry, Reader, open_reader, printable
 from job.tasks import run_tasks
 
@@ -115,7 +115,7 @@ def count_images(source: ImageSource) -> tuple[int, int]:
 def _listing_tasks(source: ImageSource, *, slots: int) -> list[list[Walk]]:
     if source.limit is not None:  # the first N are the same on every machine, and listing can stop there
         return [[Walk(root) for root in sorted(source.roots)]]
-    walks = plan_walks(open_reader(source.roots[0]), source.roots, wanted=32 * slots)
+    walks = plan_walks(open_reader(source.roots[0]), source.roots, wanted=WALKS_PER_SLOT * slots)
     size = -(-len(walks) // slots)
     return [walks[start : start + size] for start in range(0, len(walks), size)]
 

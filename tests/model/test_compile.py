@@ -127,7 +127,7 @@ def test_a_folder_with_other_things_in_it_is_never_replaced(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_the_real_weights_agree_with_keras_on_real_pictures(compiled, shared_data, tmp_path):
+def test_the_real_weights_agree_with_keras_on_real_pictures(shared_data, tmp_path):
     weights = shared_data / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
     recipe = Recipe(MOBILENET, str(weights), parity_images=shared_data / "fruits")
     card = compile_model(recipe, out=tmp_path / "model")

@@ -11,7 +11,6 @@ from job.features.stage import open_network
 from tests.model.test_compile import PARITY, noise
 from tests.spark.conftest import ended, java, process, read, rows  # noqa: F401  java is a fixture
 
-
 pytestmark = pytest.mark.usefixtures("java")
 
 

@@ -70,7 +70,7 @@ def test_a_run_prints_its_results_on_stdout_and_its_progress_on_stderr(pictures,
     assert "WARN" not in err
 
 
-def test_a_foreseen_failure_is_one_line_and_a_hint(results, tmp_path):
+def test_a_foreseen_failure_is_one_line_and_a_hint(results):
     with ended(process("fit", "--results", results)) as running:
         out, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1
@@ -85,7 +85,7 @@ def test_an_interrupt_stops_spark_and_leaves_nothing(many, results, number, code
         wait_for(results, moment)
         family = descendants(running)
         running.send_signal(number)
-        out, err = running.communicate(timeout=PATIENCE_S)
+        _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == code, err
     assert "Traceback" not in err
     assert "interrupted" in err
