@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,42 @@ def merge_all(moments: Iterable[Moments], *, length: int) -> Moments:
     between = (gaps - shift) * np.sqrt(weights)
     scatter += between.T @ between
     return Moments(count, means[0] + shift, scatter)
+
+
+# Rows themselves while they are few, moments from there on: either gives the other rows' moments when merged.
+Folded: TypeAlias = Moments | NDArray[np.floating]
+
+
+def fold(folded: Folded, more: Folded) -> Folded:
+    """Both together: rows (n, d) as long as n <= d, when they take no more than half the room of moments."""
+    if isinstance(folded, Moments) or isinstance(more, Moments):
+        return moments_in(folded).merge(moments_in(more))
+    rows = np.concatenate([folded, more])
+    return rows if len(rows) <= rows.shape[1] else moments_of(rows)
+
+
+def moments_in(folded: Folded) -> Moments:
+    """The moments of what has been folded."""
+    return folded if isinstance(folded, Moments) else moments_of(folded)
+
+
+def save_folded(folded: Folded, stem: Path) -> Path:
+    """Writes `stem`.rows.npy or `stem`.moments.npy; returns which."""
+    if isinstance(folded, Moments):
+        file = stem.with_name(f"{stem.name}.moments.npy")
+        save_moments(folded, file)
+        return file
+    file = stem.with_name(f"{stem.name}.rows.npy")
+    np.save(file, folded)
+    return file
+
+
+def load_folded(file: Path) -> Folded:
+    """What save_folded wrote."""
+    if file.name.endswith(".rows.npy"):
+        rows: NDArray[np.floating] = np.load(file)
+        return rows
+    return load_moments(file)
 
 
 def save_moments(moments: Moments, file: Path) -> None:

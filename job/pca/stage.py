@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from job.contract import FEATURES
 from job.errors import BadFeatures
 from job.features.litert import Features
-from job.pca.moments import Moments, load_moments, merge_all, moments_of, save_moments
+from job.pca.moments import Folded, Moments, fold, load_folded, load_moments, merge_all, moments_in, save_folded, save_moments
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -80,21 +81,26 @@ def fold_features(
 ) -> None:
     """Writes the moments of all rows (with a label in `only`) to `folder`, pooled and by label.
 
-    With more than `label_cap` labels only the pooled ones are kept: a label costs 13 MB in each worker's memory.
+    With more than `label_cap` labels only the pooled ones are kept: a label costs up to 13 MB in each worker's memory.
     """
     tasks = max(1, min(sc.defaultParallelism, features.count // ROWS_PER_TASK), features.count // MOST_ROWS_PER_TASK)
     shares = [(index, features.files[index::tasks]) for index in range(tasks) if features.files[index::tasks]]
     work = partial(_fold_share, length=features.length, label_cap=label_cap, only=only, scratch=scratch)
     folded = run_tasks(sc, work, shares)
-    pooled = merge_all((load_moments(task.pooled) for task in folded), length=features.length)
     folder.mkdir()
-    save_moments(pooled, folder / POOLED)
-    by_label = _files_by_label(folded)
-    if by_label is not None and len(by_label) <= label_cap:
-        merges = [(files, folder / f"{index:05}.npy") for index, files in enumerate(by_label.values())]
-        run_tasks(sc, partial(_merge_files, length=features.length), merges)
-        index = [[label, target.name] for label, (_, target) in zip(by_label, merges, strict=True)]
-        (folder / INDEX).write_text(json.dumps(index) + "\n")
+    by_label: dict[Label, list[Path]] = {}
+    for task in folded:
+        for label, file in task.files:
+            by_label.setdefault(label, []).append(file)
+    if len(by_label) <= label_cap and not any(task.overflowed for task in folded):
+        merges = [_Merge(tuple(files), folder / f"{place:05}") for place, files in enumerate(by_label.values())]
+        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), [merges[start::tasks] for start in range(tasks)])
+        kept = {file.name.partition(".")[0]: file.name for _, files in merged for file in files}
+        (folder / INDEX).write_text(json.dumps([[label, kept[f"{place:05}"]] for place, label in enumerate(by_label)]) + "\n")
+    else:
+        merges = [_Merge(tuple(file for _, file in task.files)) for task in folded]
+        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), [[merge] for merge in merges])
+    save_moments(merge_all((load_moments(pooled) for pooled, _ in merged), length=features.length), folder / POOLED)
 
 
 def kept_moments(folder: Path, *, only: frozenset[str] | None) -> Moments | None:
@@ -105,7 +111,7 @@ def kept_moments(folder: Path, *, only: frozenset[str] | None) -> Moments | None
         return None
     files = {label: folder / name for label, name in json.loads((folder / INDEX).read_text())}
     refuse_unknown_labels(only, files)
-    chosen = [load_moments(files[label]) for label in sorted(only)]
+    chosen = [moments_in(load_folded(files[label])) for label in sorted(only)]
     return merge_all(chosen, length=len(chosen[0].mean))
 
 
@@ -118,39 +124,56 @@ def refuse_unknown_labels(only: frozenset[str], known: Iterable[Label]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folded:
-    """What one task left in scratch: its pooled moments, and those of each label unless there were too many."""
+class _Share:
+    """What one task left in scratch: a file for each label, or a single one once it had seen too many."""
 
-    pooled: Path
-    by_label: tuple[tuple[Label, Path], ...] | None
+    files: tuple[tuple[Label, Path], ...]
+    overflowed: bool
 
 
-def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Path) -> _Folded:
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """Files of rows and moments to put together, and the stem of the file to keep that in, if any."""
+
+    files: tuple[Path, ...]
+    stem: Path | None = None
+
+
+def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Path) -> _Share:
     index, files = share
-    by_label: dict[Label, Moments] = {}
-    pooled = Moments.empty(length)
+    folded: dict[Label, Folded] = {}
     overflowed = False
     for labels, rows in _blocks(files, length=length, only=only):
-        if not overflowed and len(by_label.keys() | set(labels)) > label_cap:
+        if not overflowed and len(folded.keys() | set(labels)) > label_cap:
             overflowed = True
-            pooled = merge_all(by_label.values(), length=length)
-            by_label = {}
+            nothing: Folded = rows[:0]
+            folded = {None: reduce(fold, folded.values(), nothing)}
         if overflowed:
-            pooled = pooled.merge(moments_of(rows))
+            folded[None] = fold(folded[None], rows)
             continue
+        names = np.array(labels, dtype=object)
         for label in dict.fromkeys(labels):
-            part = moments_of(rows[np.fromiter((other == label for other in labels), bool, len(labels))])
-            by_label[label] = by_label[label].merge(part) if label in by_label else part
-    if not overflowed:
-        pooled = merge_all(by_label.values(), length=length)
-    written = []
-    for place, (label, moments) in enumerate(by_label.items()):
-        file = scratch / f"moments-{index:05}-{place:05}.npy"
-        save_moments(moments, file)
-        written.append((label, file))
-    file = scratch / f"moments-{index:05}.npy"
-    save_moments(pooled, file)
-    return _Folded(file, None if overflowed else tuple(written))
+            folded[label] = fold(folded.get(label, rows[:0]), rows[names == label])
+    stems = (scratch / f"folded-{index:05}-{place:05}" for place in range(len(folded)))
+    written = [(label, save_folded(part, stem)) for (label, part), stem in zip(folded.items(), stems, strict=True)]
+    return _Share(tuple(written), overflowed)
+
+
+def _merge(merges: list[_Merge], *, length: int, scratch: Path) -> tuple[Path, list[Path]]:
+    """Puts files together; returns a file of the moments of all of them, and the files kept."""
+    nothing: Folded = np.empty((0, length), np.float32)
+    kept: list[Path] = []
+
+    def merged() -> Iterator[Moments]:
+        for merge in merges:
+            folded = reduce(fold, map(load_folded, merge.files), nothing)
+            if merge.stem:
+                kept.append(save_folded(folded, merge.stem))
+            yield moments_in(folded)
+
+    file = scratch / f"pooled-{uuid.uuid4().hex}.npy"
+    save_moments(merge_all(merged(), length=length), file)
+    return file, kept
 
 
 def _blocks(files: Iterable[Path], *, length: int, only: frozenset[str] | None) -> Iterator[tuple[list[Label], Features]]:
@@ -191,21 +214,3 @@ def rows_of_features(table: pa.Table, *, length: int) -> Features:
             "verger never writes such rows; remove them from the dataset",
         )
     return rows
-
-
-def _files_by_label(folded: list[_Folded]) -> dict[Label, list[Path]] | None:
-    by_label: dict[Label, list[Path]] = {}
-    for task in folded:
-        if task.by_label is None:
-            return None
-        for label, file in task.by_label:
-            by_label.setdefault(label, []).append(file)
-    return by_label
-
-
-def _merge_files(merge: tuple[list[Path], Path], *, length: int) -> None:
-    files, target = merge
-    if len(files) == 1:
-        files[0].rename(target)
-        return
-    save_moments(merge_all(map(load_moments, files), length=length), target)
