@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import zipimport
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles
 
 from job.errors import JobError, SparkFailed, StorageFailed
+from job.worker import spare_worker
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -68,9 +67,7 @@ def _shipped() -> Path:
 
 def _attempt(work: Callable[[Argument], Result], argument: Argument) -> Result | JobError:
     """work(argument), or the failure as a value. Raised in a task, it would be tried again and arrive as text of Java's."""
-    _keep_zip_directories()
-    if _NoPandas not in sys.meta_path:
-        sys.meta_path.insert(0, _NoPandas)
+    spare_worker()
     try:
         return work(argument)
     except JobError as error:
@@ -78,31 +75,6 @@ def _attempt(work: Callable[[Argument], Result], argument: Argument) -> Result |
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return StorageFailed(f"{error.strerror or error}{where}", "check free space and permissions in the results folder")
-
-
-def _keep_zip_directories() -> None:
-    """Spares every later task of this worker 30 to 100 ms (measured, Spark 4.1).
-
-    PySpark calls importlib.invalidate_caches() before each task, and since Python 3.10 that has every importer of
-    pyspark.zip read the whole archive's directory again. These archives do not change while a worker lives.
-    """
-    setattr(zipimport.zipimporter, "invalidate_caches", _do_nothing)  # noqa: B010  mypy refuses the assignment
-
-
-class _NoPandas:
-    """A finder of modules that has none of pandas.
-
-    Spares a worker 0.7 s of import and 60 MB: where pandas is installed, pyarrow imports it to ask whether a list is one of its.
-    """
-
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas is kept out of Verger's workers", name=name)
-
-
-def _do_nothing(importer: zipimport.zipimporter) -> None:
-    pass
 
 
 def _cause(trace: str) -> str:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
 
 ROWS_PER_BLOCK = 2048  # rows folded at once: 10 MB, small beside the scatters that they are folded into
-ROWS_PER_TASK = 4096  # below this a second task costs more, in moments to write and merge, than it saves
-MOST_ROWS_PER_TASK = 200_000  # so that a cluster has enough tasks
+ROWS_PER_TASK = 1024  # at least: below this a second task costs more, in files to write and merge, than it saves
+TASKS_PER_SLOT = 4  # at most, as long as a task has no more than MOST_ROWS_PER_TASK
+MOST_ROWS_PER_TASK = 200_000
 POOLED = "pooled.npy"
 INDEX = "labels.json"
 
@@ -83,7 +84,8 @@ def fold_features(
 
     With more than `label_cap` labels only the pooled ones are kept: a label costs up to 13 MB in each worker's memory.
     """
-    tasks = max(1, min(sc.defaultParallelism, features.count // ROWS_PER_TASK), features.count // MOST_ROWS_PER_TASK)
+    most = max(TASKS_PER_SLOT * sc.defaultParallelism, features.count // MOST_ROWS_PER_TASK)
+    tasks = max(1, min(most, features.count // ROWS_PER_TASK))
     shares = [(index, features.files[index::tasks]) for index in range(tasks) if features.files[index::tasks]]
     work = partial(_fold_share, length=features.length, label_cap=label_cap, only=only, scratch=scratch)
     folded = run_tasks(sc, work, shares)

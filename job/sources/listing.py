@@ -19,7 +19,7 @@ from job.sources.readers import Entry, Folder, Reader
 WIDE = 1024  # entries at which the driver stops looking into a folder and lets executors split it by name
 WALKS_PER_SLOT = 32  # walks wanted for each core: folders differ in size
 SMALLEST_SHARE = 32  # images; below this a task's fixed cost shows
-LARGEST_SHARE = 2048  # images; 10 MB of features, a comfortable Parquet file
+LARGEST_SHARES = (512, 4096)  # images, of a small run and of a large one: progress shows, and files have 2 to 20 MB
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -142,17 +142,23 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
     """
     parts = [part for part in parts if part.count]
     left = sum(part.count for part in parts)
+    largest = largest_share(left, slots=slots)
     shares: list[Share] = []
     for part in parts:
         start = 0
         while start < part.count:
-            stop = min(part.count, start + share_size(left, slots=slots))
+            stop = min(part.count, start + share_size(left, slots=slots, largest=largest))
             shares.append(Share(len(shares), part.file, start, stop, part.count, labels))
             left -= stop - start
             start = stop
     return shares
 
 
-def share_size(left: int, *, slots: int) -> int:
+def largest_share(total: int, *, slots: int) -> int:
+    """Images of the largest share of a run over `total` images on `slots` cores."""
+    return min(max(total // (64 * slots), LARGEST_SHARES[0]), LARGEST_SHARES[1])
+
+
+def share_size(left: int, *, slots: int, largest: int) -> int:
     """Images of the next share when `left` remain for `slots` cores."""
-    return max(SMALLEST_SHARE, min(LARGEST_SHARE, left // (4 * slots)))
+    return max(SMALLEST_SHARE, min(largest, left // (2 * slots)))
