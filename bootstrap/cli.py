@@ -76,6 +76,8 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
 def _compile(flags: argparse.Namespace) -> None:
     from bootstrap.compile import Recipe, compile_model
 
+    if not 0 < flags.alpha <= 10:
+        raise UsageError(f"--alpha {flags.alpha:g}: a width multiplier is above 0, and 1.0 for most weights")
     if flags.parity_images and not flags.parity_images.is_dir():
         raise UsageError(f"--parity-images {flags.parity_images}: no such folder")
     card = compile_model(Recipe(BACKBONES[flags.backbone], flags.weights, flags.alpha, flags.parity_images), out=flags.out)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bootstrap.backbones import Backbone
 from bootstrap.errors import BootstrapError, UsageError
@@ -56,8 +56,11 @@ def compile_model(recipe: Recipe, *, out: Path) -> ModelCard:
     BootstrapError where weights do not fit or cannot be had, or where the flatbuffer lost them or disagrees with Keras.
     """
     _refuse_foreign(out)
-    with _quiet_native_code():
-        import tensorflow  # noqa: F401  here, so that what its libraries print on loading is not the first thing a user sees
+    try:
+        with _quiet_native_code():
+            import tensorflow  # noqa: F401  here, so that what its libraries print on loading is not the first thing one sees
+    except ImportError as missing:
+        raise BootstrapError(f"compiling needs TensorFlow: {missing}", "make setup installs it") from missing
     with redirect_stdout(sys.stderr):  # Keras' progress bar of a download; stdout is for the answer
         network = build(recipe)
     pictures = _pictures(recipe)
@@ -92,36 +95,48 @@ def build(recipe: Recipe) -> keras.Model:
     import keras
 
     keras.utils.clear_session()  # names of layers go into the flatbuffer, and must not count up from run to run
-    backbone = recipe.backbone
-    side = backbone.input_size
+    backbone, weights = recipe.backbone, recipe.weights
     construct: Callable[..., keras.Model] = getattr(keras.applications, backbone.name)
-    options: dict[str, Any] = {"input_shape": (side, side, 3)}
+    options: dict[str, Any] = {"input_shape": (backbone.input_size, backbone.input_size, 3)}
     if backbone.has_alpha:
         options["alpha"] = recipe.alpha
-    if recipe.weights.startswith("random:"):
-        keras.utils.set_random_seed(_seed(recipe.weights))
-        return construct(weights=None, include_top=False, pooling="avg", **options)
-    if recipe.weights == "imagenet":
-        try:
-            return construct(weights="imagenet", include_top=False, pooling="avg", **options)
-        except Exception as error:  # Keras raises a bare Exception where a download fails
-            raise BootstrapError(
-                f"Keras has no {backbone.name} weights in its cache and could not download them: {_line(error)}",
-                "give --weights FILE.h5, or --weights random:0 to try things out",
-            ) from error
-    if not _is_file(recipe.weights):
-        raise UsageError(f"--weights {recipe.weights}: no such file", 'give a Keras .h5 file, "imagenet" or "random:SEED"')
+    if weights.startswith("random:"):
+        keras.utils.set_random_seed(_seed(weights))
+    elif weights == "imagenet":
+        _fetch_imagenet(construct, options)
+    elif not _is_file(weights):
+        raise UsageError(f"--weights {weights}: no such file", 'give a Keras .h5 file, "imagenet" or "random:SEED"')
     try:
-        if _has_top(Path(recipe.weights)):
-            whole = construct(weights=recipe.weights, include_top=True, **options)
-            return keras.Model(whole.input, whole.layers[-2].output)  # the notebook's cut: the same pooled features
-        return construct(weights=recipe.weights, include_top=False, pooling="avg", **options)
+        if _is_file(weights) and _has_top(Path(weights)):
+            return _below_classifier(construct(weights=weights, include_top=True, **options))
+        return construct(weights=None if weights.startswith("random:") else weights, include_top=False, pooling="avg", **options)
     except (ValueError, OSError, KeyError) as error:
         width = f" at --alpha {recipe.alpha:g}" if backbone.has_alpha else ""
         raise BootstrapError(
-            f"{recipe.weights} does not fit {backbone.name}{width}: {_line(error)}",
+            f"{weights} does not fit {backbone.name}{width}: {_line(error)}",
             "which backbone, and which --alpha, are these weights of?",
         ) from error
+
+
+def _fetch_imagenet(construct: Callable[..., keras.Model], options: dict[str, Any]) -> None:
+    """Has Keras' weights in its cache. Keras downloads them where they are not, with a progress bar."""
+    try:
+        construct(weights="imagenet", include_top=False, pooling="avg", **options)
+    except ValueError:
+        raise
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        raise BootstrapError(
+            f"Keras has no such weights in its cache, and could not download them: {_line(error)}",
+            "give --weights FILE.h5, or --weights random:0 to try things out",
+        ) from error
+
+
+def _below_classifier(whole: keras.Model) -> keras.Model:
+    """The network up to its last average pool, which the notebook finds at layers[-2] of MobileNetV2; flat in every backbone."""
+    import keras
+
+    pool = [layer for layer in whole.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)][-1]
+    return keras.Model(whole.input, keras.layers.Flatten()(pool.output))
 
 
 def convert(network: keras.Model, backbone: Backbone) -> bytes:
@@ -185,7 +200,7 @@ def _real_pictures(folder: Path, side: int) -> list[Pixels]:
         try:
             with Image.open(file) as image:
                 pictures.append(np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)))
-        except (UnidentifiedImageError, OSError):
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a folder of images is not all images
             continue
     if not pictures:
         raise UsageError(f"--parity-images {folder}: no pictures there", "give a folder of images, or leave the flag out")
@@ -202,9 +217,11 @@ def _refuse_lost_weights(flatbuffer: bytes, network: keras.Model) -> None:
 
 
 def _refuse_foreign(out: Path) -> None:
-    """BootstrapError where `out` is something that is not ours to replace."""
+    """BootstrapError where `out` is something that is not ours to replace, UsageError where it means a file."""
+    if out.suffix == ".tflite":
+        raise UsageError(f"--out {out} names a file", f"give a folder; the flatbuffer will be {FLATBUFFER} in it")
     ours = {FLATBUFFER, MODEL_CARD, KERAS_MODEL}
-    if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - ours):
+    if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir() if not file.name.startswith(".")} - ours):
         raise BootstrapError(f"--out {out} is there and holds other things than a compiled model", "give a folder of its own")
 
 

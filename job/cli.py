@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from job.config import LABEL_CAP, Command, FeaturizeConfig, FitConfig, MaxFaults, ProjectConfig, Session
-from job.decode.pixels import Decoding
+from job.decode.options import Decoding
 from job.errors import Interrupted, JobError, UsageError
-from job.sources.readers import local_path
-from job.sources.stage import ImageSource
+from job.sources.listing import ImageSource
+from job.sources.readers import local_path, printable
 
 EXAMPLES = """\
 examples:
@@ -43,11 +43,18 @@ def main(argv: Sequence[str] | None = None, *, run: Callable[[Command], None] | 
 
 def _run(command: Command) -> None:
     # Imported here: --help and a mistyped flag should not wait for Spark and NumPy.
-    from job.pipeline import describe_plan, execute
-    from job.report.table import table
+    from job.pipeline import execute
+    from job.report.plan import check, describe
+    from job.report.table import row, table
     from job.session import interruptible
 
-    print(interruptible(lambda: describe_plan(command) if command.dry_run else table(execute(command))))
+    if command.dry_run:
+        check(command)
+        print(describe(command))
+    else:
+        summary = interruptible(lambda: execute(command))
+        print(table(summary))
+        print(row("results", printable(str(command.results))))
 
 
 def _complain(problem: str, hint: str, exit_code: int) -> int:
@@ -63,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> Command:
     verb = flags.verb
     fits, projects = verb in ("run", "fit"), verb in ("run", "project")
     return Command(
-        results=Path(local_path(flags.results)),
+        results=_folder(flags.results),
         featurize=_featurize_config(flags) if verb in ("run", "featurize") else None,
         fit=_fit_config(flags) if fits else None,
         project=_project_config(flags) if projects else None,
@@ -82,7 +89,7 @@ def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
         limit=flags.limit,
     )
     how = Decoding(flags.max_bytes, flags.max_pixels, flags.apply_orientation, flags.fast_decode)
-    return FeaturizeConfig(source, Path(local_path(flags.model)), flags.engine, how, flags.max_faults)
+    return FeaturizeConfig(source, _folder(flags.model), flags.engine, how, flags.max_faults)
 
 
 def _fit_config(flags: argparse.Namespace) -> FitConfig:
@@ -93,7 +100,15 @@ def _fit_config(flags: argparse.Namespace) -> FitConfig:
 def _project_config(flags: argparse.Namespace) -> ProjectConfig:
     features = getattr(flags, "features", None)
     centered = False if flags.uncentered_projection else None
-    return ProjectConfig(None if features is None else Path(local_path(features)), centered)
+    return ProjectConfig(None if features is None else _folder(features), centered)
+
+
+def _folder(location: str) -> Path:
+    """The local path that a location means; UsageError where libraries could not open it."""
+    path = local_path(location)
+    if printable(path) != path:
+        raise UsageError(f"{printable(path)}: a name that is not UTF-8", "only images may have such names")
+    return Path(path)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from job import contract
-from job.decode.pixels import Decoding
-from job.errors import UsageError
-from job.features.stage import Engine
-from job.sources.stage import ImageSource
+from job.contract import Engine
+from job.decode.options import Decoding
+from job.errors import TooManyFaults, UsageError
+from job.sinks.layout import Results, downstream
+from job.sources.listing import ImageSource
 
 LABEL_CAP = 32  # labels whose moments a fit keeps apart: 13 MB each in a worker's memory
 
@@ -26,6 +29,15 @@ class MaxFaults:
         if self.count is not None:
             return faults > self.count
         return faults > (self.share or 0.0) * images * (1 + 1e-9)  # 29 of 100 are 29 %, whatever float makes of 0.29 * 100
+
+    def check(self, faults: Counter[str], *, images: int) -> None:
+        """TooManyFaults where these, counted by reason, are more than agreed of `images`."""
+        if self.exceeded_by(faults.total(), images=images):
+            reason, count = faults.most_common(1)[0]
+            raise TooManyFaults(
+                f"{faults.total()} of {images} images are faulty, more than --max-faults {self}; {count} of them {reason}",
+                f"{contract.FAULTS}/ says which; {contract.FEATURES}/ of the others is written, and fit can use it",
+            )
 
     def __str__(self) -> str:
         return str(self.count) if self.count is not None else f"{(self.share or 0.0) * 100:g}%"
@@ -55,7 +67,7 @@ class FeaturizeConfig:
     def __post_init__(self) -> None:
         if self.source.classes is not None and self.source.labels_from == "none":
             raise UsageError("--classes counts labels, and --labels-from none gives none", "drop one of the two")
-        for outer, inner in pairwise(sorted(root.rstrip("/") + "/" for root in self.source.roots)):
+        for outer, inner in pairwise(sorted(os.path.realpath(root).rstrip("/") + "/" for root in self.source.roots)):
             if inner.startswith(outer):
                 raise UsageError(
                     f"--images {inner} lies inside --images {outer}: its images would count twice",
@@ -92,9 +104,29 @@ class Command:
     dry_run: bool = False
     session: Session = Session()
 
+    def __post_init__(self) -> None:
+        for root in self.featurize.source.roots if self.featurize else ():
+            if Path(os.path.realpath(self.results)).is_relative_to(os.path.realpath(root)):
+                raise UsageError(
+                    f"--results {self.results} lies inside --images {root}: the next run would read results as images",
+                    "give a folder outside of it",
+                )
+
+    @property
+    def target(self) -> Results:
+        return Results(self.results, self.overwrite)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """What the command's stages make, in order."""
+        made = [
+            *((contract.FEATURES, contract.FAULTS) if self.featurize else ()),
+            *((contract.PCA,) if self.fit else ()),
+            *((contract.PROJECTIONS, contract.PROJECTIONS_CSV) if self.project else ()),
+        ]
+        return tuple(made)
+
     @property
     def names(self) -> tuple[str, ...]:
-        """What the command will replace under `results`: what its first stage makes, and all that is made from it."""
-        order = (contract.FEATURES, contract.FAULTS, contract.PCA, contract.PROJECTIONS, contract.PROJECTIONS_CSV)
-        first = contract.FEATURES if self.featurize else contract.PCA if self.fit else contract.PROJECTIONS
-        return order[order.index(first) :]
+        """What the command will replace: what its first stage makes, and all that is made from that; the summary goes along."""
+        return downstream(self.made[0])[:-1]

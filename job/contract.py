@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 # What a run leaves under --results. Names that begin with "_" or "." are hidden from Parquet readers.
 FEATURES = "features"
@@ -35,6 +36,8 @@ CLASS_ARCHIVE = "verger-spark.jsa"
 FLATBUFFER = "model.tflite"
 MODEL_CARD = "model.json"
 KERAS_MODEL = "model.keras"
+
+Engine = Literal["litert", "keras"]
 
 DIGEST_LENGTH = 12  # hex digits of a sha256 that name a model in the `model` column
 

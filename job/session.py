@@ -8,53 +8,76 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Lock, Thread
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 
 from job.config import Session
 from job.contract import CLASS_ARCHIVE, JVM_OPTIONS
 from job.errors import Interrupted, SparkFailed
 
-if TYPE_CHECKING:
-    from pyspark import SparkConf, SparkContext
-
 Result = TypeVar("Result")
 
 ATTEMPTS = 4  # of a task, as on a cluster; a local session would try once
-
-
 STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
-_stopping: list[Thread] = []
+
 _running: list[SparkContext] = []  # the session that a signal has to stop; at most one
+_stopping: list[Thread] = []
+_stop_lock = Lock()  # PySpark fails where two threads stop a session at once
+_interrupted = Event()
 
 
 @contextmanager
 def spark_context(session: Session) -> Iterator[SparkContext]:
-    """A Spark context without its SQL engine, stopped afterwards."""
-    from pyspark import SparkConf
-
+    """A Spark context without its SQL engine, stopped afterwards. SparkFailed where Spark does not start, or breaks off."""
     conf = SparkConf().setAppName("verger").set("spark.ui.showConsoleProgress", "false")
-    conf.setExecutorEnv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
-    local = not conf.contains("spark.master")
-    if local:
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM, with a master and settings of its own
+    if not submitted:
         _configure_local(conf, session)
-    with _spark_log(hidden=local and not session.verbose) as log:
-        sc = _start(conf, log)
-    _running.append(sc)
+    with _spark_log(wanted=not submitted and not session.verbose) as log:
+        with _stderr_to(log):
+            sc = _start(conf, log)
+        _running.append(sc)
+        try:
+            yield sc
+        except Py4JError as error:
+            raise SparkFailed(str(error).splitlines()[0] if str(error) else "Spark's JVM is gone") from error
+        finally:
+            with _stop_lock:  # held while a signal stops it: work may only clean up once no task can write any more
+                if sc in _running:
+                    _running.remove(sc)
+                    _stop(sc)
+
+
+def _configure_local(conf: SparkConf, session: Session) -> None:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers need our packages, not those of "python3"
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    conf.setExecutorEnv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+    conf.setMaster(f"local[{session.cores or '*'},{ATTEMPTS}]")
+    conf.set("spark.ui.enabled", "false")
+    archive = Path(sys.prefix, CLASS_ARCHIVE)  # python -m bootstrap warm makes it
+    conf.set("spark.driver.extraJavaOptions", f"{JVM_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.is_file() else JVM_OPTIONS)
+    # Over TCP each task waits 40 ms for delayed acknowledgements (measured). Spark 4.1 has this switch, 3.5 ignores it.
+    conf.set("spark.python.unix.domain.socket.enabled", "true")
+
+
+def _start(conf: SparkConf, log: Path | None) -> SparkContext:
+    while _stopping:
+        _stopping.pop().join()
     try:
-        yield sc
-    except SparkFailed as error:
-        if log and sc in _running:  # otherwise it was told to stop, and no one will want to read why
-            raise SparkFailed(str(error), f"the whole story is in {log.rename(log.with_suffix('.kept.log'))}") from error
-        raise
-    finally:
-        with suppress(IndexError):  # a signal has taken it already: stopping twice at once fails
-            _stop(_running.pop())
-        if log:
-            log.unlink(missing_ok=True)
+        return SparkContext.getOrCreate(conf)
+    except (Py4JError, PySparkException, OSError) as error:
+        said = log.read_text(errors="replace").strip().splitlines() if log else []
+        reason = next(
+            (line for line in said if "Error" in line or "Exception" in line), (str(error).splitlines() or ["no reason given"])[0]
+        )
+        raise SparkFailed(f"Spark did not start: {reason}", "it needs Java 17, on the PATH or in JAVA_HOME") from error
 
 
 def _stop(sc: SparkContext) -> None:
@@ -65,12 +88,54 @@ def _stop(sc: SparkContext) -> None:
     thread.join(STOP_S)
 
 
+@contextmanager
+def _spark_log(*, wanted: bool) -> Iterator[Path | None]:
+    """A file for what Spark logs, kept and named in the hint where Spark fails, else removed."""
+    if not wanted:
+        yield None
+        return
+    handle, name = tempfile.mkstemp(prefix="verger-spark-", suffix=".log")
+    os.close(handle)
+    log = Path(name)
+    try:
+        yield log
+    except SparkFailed as error:
+        if _interrupted.is_set() or error.hint.startswith("it needs Java"):
+            raise
+        kept = log.rename(log.with_suffix(".kept.log"))
+        raise SparkFailed(str(error), f"the whole story is in {kept}") from error
+    finally:
+        log.unlink(missing_ok=True)
+
+
+@contextmanager
+def _stderr_to(log: Path | None) -> Iterator[None]:
+    """Has what starts inside write its stderr to `log`: the JVM and the workers that it starts, for their life.
+
+    A newcomer's first run should not open with eight lines of warnings about host names and native libraries.
+    """
+    if log is None:
+        yield
+        return
+    sys.stderr.flush()
+    ours = os.dup(2)
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(handle, 2)
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+        os.close(handle)
+
+
 def interruptible(work: Callable[[], Result]) -> Result:
     """work(); Interrupted at SIGINT or SIGTERM, once Spark has been stopped and work has cleaned up after itself.
 
     Work runs on a thread of its own. On the main thread a signal could land amid a conversation with the JVM, whose
     remaining words the next call would take for its answer.
     """
+    _interrupted.clear()
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
         before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -78,8 +143,9 @@ def interruptible(work: Callable[[], Result]) -> Result:
             return future.result()
         except Interrupted:
             while not wait([future], timeout=0.05).done:
-                with suppress(IndexError):  # none while Spark starts, nor once it stops
-                    _running.pop().stop()
+                with _stop_lock:
+                    if _running:  # not yet while Spark starts, and no longer once it stops
+                        _running.pop().stop()
             raise
         finally:
             for number, handler in before.items():
@@ -89,51 +155,5 @@ def interruptible(work: Callable[[], Result]) -> Result:
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)  # once is enough: stopping takes a second
+    _interrupted.set()
     raise Interrupted(number)
-
-
-def _configure_local(conf: SparkConf, session: Session) -> None:
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers need our packages, not those of "python3"
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    conf.setMaster(f"local[{session.cores or '*'},{ATTEMPTS}]")
-    conf.set("spark.ui.enabled", "false")
-    archive = Path(sys.prefix, CLASS_ARCHIVE)  # python -m bootstrap warm makes it
-    conf.set("spark.driver.extraJavaOptions", f"{JVM_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.is_file() else JVM_OPTIONS)
-    # Over TCP each task waits 40 ms for delayed acknowledgements (measured). Spark 4.1 has this switch, 3.5 ignores it.
-    conf.set("spark.python.unix.domain.socket.enabled", "true")
-
-
-def _start(conf: SparkConf, log: Path | None) -> SparkContext:
-    from py4j.protocol import Py4JError
-    from pyspark import SparkContext
-    from pyspark.errors import PySparkException
-
-    while _stopping:
-        _stopping.pop().join()
-    try:
-        return SparkContext.getOrCreate(conf)
-    except (Py4JError, PySparkException, OSError) as error:
-        said = log.read_text(errors="replace").strip().splitlines() if log else []
-        reason = next((line for line in said if "Error" in line or "Exception" in line), str(error).splitlines()[0])
-        raise SparkFailed(f"Spark did not start: {reason}", "it needs Java 17, on the PATH or in JAVA_HOME") from error
-
-
-@contextmanager
-def _spark_log(*, hidden: bool) -> Iterator[Path | None]:
-    """Has what starts inside write its stderr to a file instead: the JVM and the workers that it starts, for their life.
-
-    A newcomer's first run should not open with eight lines of warnings about host names and native libraries.
-    """
-    if not hidden:
-        yield None
-        return
-    sys.stderr.flush()
-    handle, name = tempfile.mkstemp(prefix="verger-spark-", suffix=".log")
-    ours = os.dup(2)
-    os.dup2(handle, 2)
-    try:
-        yield Path(name)
-    finally:
-        os.dup2(ours, 2)
-        os.close(ours)
-        os.close(handle)

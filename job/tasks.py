@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Protocol, Self, TypeVar
 from py4j.protocol import Py4JJavaError
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles
 
+from job import errors
 from job.errors import JobError, SparkFailed, StorageFailed
 from job.worker import spare_worker
 
@@ -18,20 +22,19 @@ Result = TypeVar("Result")
 
 
 def run_tasks(sc: SparkContext, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
-    """[work(argument) for argument in arguments], on executors. Raises the first foreseen failure; SparkFailed for any other."""
+    """[work(argument) for argument in arguments], on executors.
+
+    A task that fails is tried again, as a disk or a network may recover; one that keeps failing stops the others and
+    raises here what it foresaw, or SparkFailed.
+    """
     tasks = list(arguments)
     if not tasks:
         return []
     try:
-        outcomes = sc.parallelize(tasks, len(tasks)).map(partial(_attempt, work)).collect()
+        return sc.parallelize(tasks, len(tasks)).map(partial(_attempt, work)).collect()
     except Py4JJavaError as error:
-        raise SparkFailed(_cause(str(error.java_exception)), "run again with --verbose for the whole trace") from error
-    results = []
-    for outcome in outcomes:
-        if isinstance(outcome, JobError):
-            raise outcome
-        results.append(outcome)
-    return results
+        trace = str(error.java_exception)
+        raise _foreseen(trace) or SparkFailed(_cause(trace), "run again with --verbose for the whole trace") from error
 
 
 class Addable(Protocol):
@@ -57,7 +60,7 @@ def sum_of(sc: SparkContext, zero: Sum) -> Accumulator[Sum]:
 def ship_files(sc: SparkContext, files: Iterable[Path]) -> Callable[[], Path]:
     """Sends files to every executor; the answer, called in a task, is the folder that has them there."""
     for file in files:
-        sc.addFile(str(file))
+        sc.addFile(file.resolve().as_uri())  # a URI: in a bare path Spark takes "#" for the start of a fragment
     return _shipped
 
 
@@ -65,16 +68,34 @@ def _shipped() -> Path:
     return Path(SparkFiles.getRootDirectory())
 
 
-def _attempt(work: Callable[[Argument], Result], argument: Argument) -> Result | JobError:
-    """work(argument), or the failure as a value. Raised in a task, it would be tried again and arrive as text of Java's."""
+class TaskFailed(Exception):
+    """A foreseen failure on its way through Java, which hands on nothing but text: its kind, problem and hint, encoded."""
+
+
+def _attempt(work: Callable[[Argument], Result], argument: Argument) -> Result:
     spare_worker()
     try:
         return work(argument)
     except JobError as error:
-        return error
+        raise TaskFailed(_encode(error)) from error
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        return StorageFailed(f"{error.strerror or error}{where}", "check free space and permissions in the results folder")
+        hint = "check free space and permissions of --results, and on a cluster that every executor mounts it"
+        raise TaskFailed(_encode(StorageFailed(f"{error.strerror or error}{where}", hint))) from error
+
+
+def _encode(error: JobError) -> str:
+    return b64encode(json.dumps([type(error).__name__, str(error), error.hint]).encode()).decode()
+
+
+def _foreseen(trace: str) -> JobError | None:
+    """The failure that a task encoded into this trace, if one did."""
+    found = re.search(r"TaskFailed: ([A-Za-z0-9+/=]+)", trace)
+    if not found:
+        return None
+    kind, problem, hint = json.loads(b64decode(found[1]))
+    failure: JobError = getattr(errors, kind)(problem, hint)
+    return failure
 
 
 def _cause(trace: str) -> str:

@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from job.decode.options import Decoding
+
 Pixels: TypeAlias = NDArray[np.uint8]
 
 # What Pillow decodes by itself from bytes that prove what they are. Left out: formats that run another program (EPS),
 # those whose header is so weak that text passes for a picture (TGA, PCX, DIB), and icons, which decode while opening,
 # before their size can be checked (ICO, ICNS).
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "DDS", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 BACKGROUND = (255, 255, 255)
 KEY_SCALE = {"L;2": 85, "L;4": 17}  # raw modes of PNG gray to what Pillow multiplies their samples by
 TURNS = {  # by EXIF orientation, as ImageOps.exif_transpose, which also rewrites the EXIF and fails where that is damaged
@@ -69,22 +71,6 @@ class Fault:
 
     reason: Reason
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How images become pixels.
-
-    max_bytes          larger files are faults, unread
-    max_pixels         width x height above which an image is a fault, undecoded
-    apply_orientation  turn the picture as its EXIF says; the notebook does not
-    fast               let the JPEG decoder scale down, to no less than twice the target
-    """
-
-    max_bytes: int = 256 * 2**20
-    max_pixels: int = 178_956_970  # where Pillow itself stops: twice its MAX_IMAGE_PIXELS
-    apply_orientation: bool = False
-    fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

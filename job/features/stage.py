@@ -8,18 +8,16 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 
-from job.contract import KERAS_MODEL, ModelCard, card_of
-from job.decode.pixels import Decoded, Decoding, Fault, Reason, decode, too_large
+from job.contract import KERAS_MODEL, Engine, ModelCard, card_of
+from job.decode.options import Decoding
+from job.decode.pixels import Decoded, Fault, Reason, decode, too_large
 from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
 from job.sources.stage import Image
-
-Engine = Literal["litert", "keras"]
 
 
 @dataclass(frozen=True, slots=True)

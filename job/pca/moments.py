@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from job.errors import BadFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +72,60 @@ def merge_all(moments: Iterable[Moments], *, length: int) -> Moments:
     return Moments(count, means[0] + shift, scatter)
 
 
-# Rows themselves while they are few, moments from there on: either gives the other rows' moments when merged.
-Folded: TypeAlias = Moments | NDArray[np.floating]
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Rows put together: moments, and up to d rows that are not in them yet.
+
+    While there are only rows, they take less room than moments would, and folding d rows at a time costs one product
+    for all of them instead of one for each handful.
+    """
+
+    rows: NDArray[np.floating]  # (n, d), n <= d
+    moments: Moments | None = None
+
+    def fold(self, rows: NDArray[np.floating]) -> Folded:
+        """These and further rows (n, d)."""
+        together = np.concatenate([self.rows, rows])
+        if len(together) <= together.shape[1]:
+            return Folded(together, self.moments)
+        return Folded(together[:0], _merged(self.moments, moments_of(together)))
+
+    def merge(self, other: Folded) -> Folded:
+        """These and the other's rows."""
+        both = Folded(self.rows, _merged(self.moments, other.moments) if other.moments else self.moments)
+        return both.fold(other.rows)
+
+    @property
+    def total(self) -> Moments:
+        """The moments of all rows."""
+        return _merged(self.moments, moments_of(self.rows)) if len(self.rows) or not self.moments else self.moments
+
+    @classmethod
+    def nothing(cls, length: int) -> Folded:
+        return cls(np.empty((0, length), np.float32))
 
 
-def fold(folded: Folded, more: Folded) -> Folded:
-    """Both together: rows (n, d) as long as n <= d, when they take no more than half the room of moments."""
-    if isinstance(folded, Moments) or isinstance(more, Moments):
-        return moments_in(folded).merge(moments_in(more))
-    rows = np.concatenate([folded, more])
-    return rows if len(rows) <= rows.shape[1] else moments_of(rows)
-
-
-def moments_in(folded: Folded) -> Moments:
-    """The moments of what has been folded."""
-    return folded if isinstance(folded, Moments) else moments_of(folded)
+def _merged(one: Moments | None, other: Moments) -> Moments:
+    return one.merge(other) if one else other
 
 
 def save_folded(folded: Folded, stem: Path) -> Path:
-    """Writes `stem`.rows.npy or `stem`.moments.npy; returns which."""
-    if isinstance(folded, Moments):
+    """Writes `stem`.rows.npy while there are only rows, `stem`.moments.npy of everything otherwise; returns which."""
+    if folded.moments:
         file = stem.with_name(f"{stem.name}.moments.npy")
-        save_moments(folded, file)
-        return file
-    file = stem.with_name(f"{stem.name}.rows.npy")
-    np.save(file, folded)
+        save_moments(folded.total, file)
+    else:
+        file = stem.with_name(f"{stem.name}.rows.npy")
+        np.save(file, folded.rows)
     return file
 
 
 def load_folded(file: Path) -> Folded:
     """What save_folded wrote."""
     if file.name.endswith(".rows.npy"):
-        rows: NDArray[np.floating] = np.load(file)
-        return rows
-    return load_moments(file)
+        return Folded(np.load(file))
+    moments = load_moments(file)
+    return Folded(np.empty((0, len(moments.mean)), np.float32), moments)
 
 
 def save_moments(moments: Moments, file: Path) -> None:
@@ -115,6 +136,9 @@ def save_moments(moments: Moments, file: Path) -> None:
 
 
 def load_moments(file: Path) -> Moments:
-    """What save_moments wrote, mapped rather than read: merging looks at each number once."""
-    array = np.load(file, mmap_mode="r")
+    """What save_moments wrote, mapped rather than read: merging looks at each number once. BadFeatures where it is damaged."""
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise BadFeatures(f"{file} is damaged: {error}", f"remove {file.parent}, and fit reads the features again") from error
     return Moments(int(array[0, 0]), np.array(array[1]), array[2:])

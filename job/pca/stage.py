@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from job.contract import FEATURES
+from job.contract import FEATURES, MOMENTS
 from job.errors import BadFeatures
 from job.features.litert import Features
-from job.pca.moments import Folded, Moments, fold, load_folded, load_moments, merge_all, moments_in, save_folded, save_moments
+from job.pca.moments import Folded, Moments, load_folded, load_moments, merge_all, save_folded, save_moments
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -47,6 +50,12 @@ class FeatureSet:
     def count(self) -> int:
         return sum(self.rows)
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a file comes, goes or becomes another: says which features some moments are of."""
+        files = [(file.name, rows, file.stat().st_size, file.stat().st_mtime_ns) for file, rows in zip(self.files, self.rows, strict=True)]
+        return sha256(json.dumps([self.model, files]).encode()).hexdigest()
+
 
 def open_features(folder: Path) -> FeatureSet:
     """The features dataset in `folder`, or in the results folder that it is; BadFeatures where there is none."""
@@ -65,10 +74,43 @@ def open_features(folder: Path) -> FeatureSet:
     except pa.ArrowInvalid as error:
         raise BadFeatures(f"{folder} is no Parquet dataset: {str(error).splitlines()[0]}") from error
     kind = schema.field("features").type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        raise BadFeatures(f"the features column of {fullest} holds {kind}; wanted a list of floats")
     row = first.to_pylist()[0] if first is not None and first.num_rows else {"features": ()}
     length = kind.list_size if pa.types.is_fixed_size_list(kind) else len(row["features"] or ())
     model = row.get("model") or ""
     return FeatureSet(files, rows, length, model)
+
+
+def gather_moments(
+    sc: SparkContext, features: FeatureSet, *, kept: Path, folder: Path, scratch: Path, label_cap: int, only: frozenset[str] | None
+) -> tuple[str, Moments]:
+    """The moments to fit, and what they were read from: "moments" that an earlier fit left in `kept`, else "features".
+
+    They are in `folder` afterwards, for the next fit. BadFeatures for a label in `only` that no image has.
+    """
+    if read_index(kept)[0] == features.fingerprint:
+        source = MOMENTS
+        shutil.copytree(kept, folder, copy_function=_link)
+    else:
+        source = FEATURES
+        fold_features(sc, features, label_cap=label_cap, folder=folder, scratch=scratch)
+    if moments := kept_moments(folder, only=only):
+        return source, moments
+    # There were too many labels to keep each one's moments apart, so the features of these are read again.
+    chosen = only or frozenset()
+    again = scratch / "only-labels"
+    fold_features(sc, features, label_cap=len(chosen), only=chosen, folder=again, scratch=scratch)
+    refuse_unknown_labels(chosen, [label for label, _ in read_index(again)[1] or []])
+    return FEATURES, load_moments(again / POOLED)
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file that is never written to again; a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def fold_features(
@@ -96,24 +138,40 @@ def fold_features(
             by_label.setdefault(label, []).append(file)
     if len(by_label) <= label_cap and not any(task.overflowed for task in folded):
         merges = [_Merge(tuple(files), folder / f"{place:05}") for place, files in enumerate(by_label.values())]
-        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), [merges[start::tasks] for start in range(tasks)])
+        groups = [merges[start::tasks] for start in range(min(tasks, len(merges)))]
+        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
         kept = {file.name.partition(".")[0]: file.name for _, files in merged for file in files}
-        (folder / INDEX).write_text(json.dumps([[label, kept[f"{place:05}"]] for place, label in enumerate(by_label)]) + "\n")
+        names: Names | None = [(label, kept[f"{place:05}"]) for place, label in enumerate(by_label)]
     else:
-        merges = [_Merge(tuple(file for _, file in task.files)) for task in folded]
-        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), [[merge] for merge in merges])
+        groups = [[_Merge(tuple(file for _, file in task.files))] for task in folded]
+        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
+        names = None
+    (folder / INDEX).write_text(json.dumps({"features": features.fingerprint, "labels": names}) + "\n")
     save_moments(merge_all((load_moments(pooled) for pooled, _ in merged), length=features.length), folder / POOLED)
 
 
+Names = list[tuple[Label, str]]  # labels and the files of their moments
+
+
+def read_index(folder: Path) -> tuple[str, Names | None]:
+    """Which features the moments in `folder` are of, and the labels' files, None where there were too many; ("", None) if none."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return index["features"], index["labels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", None
+
+
 def kept_moments(folder: Path, *, only: frozenset[str] | None) -> Moments | None:
-    """What fold_features kept in `folder`, of all rows or of some labels; None where it did not keep that."""
+    """What fold_features kept in `folder`, of all rows or of some labels; None where it did not keep those."""
     if only is None:
-        return load_moments(folder / POOLED) if (folder / POOLED).is_file() else None
-    if not (folder / INDEX).is_file():
+        return load_moments(folder / POOLED)
+    _, names = read_index(folder)
+    if names is None:
         return None
-    files = {label: folder / name for label, name in json.loads((folder / INDEX).read_text())}
+    files = {label: folder / name for label, name in names}
     refuse_unknown_labels(only, files)
-    chosen = [moments_in(load_folded(files[label])) for label in sorted(only)]
+    chosen = [load_folded(files[label]).total for label in sorted(only)]
     return merge_all(chosen, length=len(chosen[0].mean))
 
 
@@ -144,18 +202,18 @@ class _Merge:
 def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Path) -> _Share:
     index, files = share
     folded: dict[Label, Folded] = {}
+    nothing = Folded.nothing(length)
     overflowed = False
     for labels, rows in _blocks(files, length=length, only=only):
         if not overflowed and len(folded.keys() | set(labels)) > label_cap:
             overflowed = True
-            nothing: Folded = rows[:0]
-            folded = {None: reduce(fold, folded.values(), nothing)}
+            folded = {None: reduce(Folded.merge, folded.values(), nothing)}
         if overflowed:
-            folded[None] = fold(folded[None], rows)
+            folded[None] = folded[None].fold(rows)
             continue
         names = np.array(labels, dtype=object)
         for label in dict.fromkeys(labels):
-            folded[label] = fold(folded.get(label, rows[:0]), rows[names == label])
+            folded[label] = folded.get(label, nothing).fold(rows[names == label])
     stems = (scratch / f"folded-{index:05}-{place:05}" for place in range(len(folded)))
     written = [(label, save_folded(part, stem)) for (label, part), stem in zip(folded.items(), stems, strict=True)]
     return _Share(tuple(written), overflowed)
@@ -163,15 +221,14 @@ def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: 
 
 def _merge(merges: list[_Merge], *, length: int, scratch: Path) -> tuple[Path, list[Path]]:
     """Puts files together; returns a file of the moments of all of them, and the files kept."""
-    nothing: Folded = np.empty((0, length), np.float32)
     kept: list[Path] = []
 
     def merged() -> Iterator[Moments]:
         for merge in merges:
-            folded = reduce(fold, map(load_folded, merge.files), nothing)
+            folded = reduce(Folded.merge, map(load_folded, merge.files), Folded.nothing(length))
             if merge.stem:
                 kept.append(save_folded(folded, merge.stem))
-            yield moments_in(folded)
+            yield folded.total
 
     file = scratch / f"pooled-{uuid.uuid4().hex}.npy"
     save_moments(merge_all(merged(), length=length), file)

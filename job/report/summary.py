@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from job import contract
+from job.config import FeaturizeConfig, FitConfig, ProjectConfig
+from job.features.stage import Network
+from job.pca.model import PcaModel
+from job.pca.stage import FeatureSet
+from job.sinks.stage import Tally
+from job.sources.readers import printable
 
 PACKAGES = ("numpy", "pillow", "pyarrow", "pyspark", "ai-edge-litert", "tensorflow", "tensorflow-cpu")
+
+RATIOS = 20  # of components in the summary; model.npz has them all
 
 Summary = dict[str, Any]
 
@@ -37,6 +46,51 @@ def summarise(root: Path) -> Summary:
     }
 
 
+def featurize_account(
+    tally: Tally, *, network: Network, config: FeaturizeConfig, seconds: dict[str, float], spark: dict[str, Any]
+) -> Summary:
+    """What `featurize` says of itself, in features/_featurize.json and so in the summary."""
+    return {
+        "images": tally.images,
+        "features": tally.features,
+        "faults": tally.faults.total(),
+        "faults_by_reason": dict(tally.faults.most_common()),
+        "size_bytes": tally.size,
+        "seconds": dict(seconds),
+        "images_per_second": round(tally.images / max(seconds["featurize"], 1e-9), 1),
+        "worker_seconds": {step: round(spent, 3) for step, spent in tally.seconds.items()},
+        "model": network.card,
+        "random_weights": network.card.is_random,
+        "config": config,
+        "spark": spark,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+
+
+def fit_account(model: PcaModel, *, config: FitConfig, source: str, seconds: float) -> Summary:
+    """What `fit` says of itself beside what save_model says of the model, in pca/model.json and so in the summary."""
+    return {
+        "labels": sorted(config.only_labels) if config.only_labels else None,
+        "moments_from": source,
+        "explained": float(model.explained_ratio.sum()),
+        "explained_ratio": model.explained_ratio[:RATIOS].tolist(),
+        "seconds": seconds,
+        "versions": versions(),
+    }
+
+
+def project_account(features: FeatureSet, *, centered: bool, config: ProjectConfig, seconds: float) -> Summary:
+    """What `project` says of itself, in projections/_project.json and so in the summary."""
+    return {
+        "rows": features.count,
+        "centered": centered,
+        "features": None if config.features is None else printable(str(config.features)),
+        "seconds": seconds,
+        "versions": versions(),
+    }
+
+
 def to_json(value: Any) -> str:
     """Text of a card or summary."""
     return json.dumps(value, indent=2, default=_plain) + "\n"
@@ -44,11 +98,16 @@ def to_json(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return printable(str(value))
     if isinstance(value, frozenset):
         return sorted(value)
     return asdict(value)
 
 
 def _read(file: Path) -> Summary | None:
-    return json.loads(file.read_text()) if file.is_file() else None
+    """A stage's account; None where it has not run, or left one that cannot be read."""
+    try:
+        account: Summary = json.loads(file.read_text())
+        return account
+    except (OSError, ValueError):
+        return None

@@ -17,41 +17,42 @@ def table(summary: Summary) -> str:
     if account := summary["fit"]:
         lines += _variance(account)
     if account := summary["project"]:
-        lines.append(_row("projected", f"{account['rows']:,} images{'' if account['centered'] else ', uncentered'}"))
+        lines.append(row("projected", f"{account['rows']:,} images{'' if account['centered'] else ', uncentered'}"))
     return "\n".join(lines)
 
 
-def _row(name: str, value: str) -> str:
+def row(name: str, value: str) -> str:
+    """One line of the table."""
     return f"{name:<12}{value}"
 
 
 def _images(account: Summary) -> list[str]:
     model = account["model"]
     lines = [
-        _row("images", f"{account['images']:,} listed, {account['size_bytes'] / 1e6:,.1f} MB"),
-        _row(
+        row("images", f"{account['images']:,} listed, {account['size_bytes'] / 1e6:,.1f} MB"),
+        row(
             "features",
             f"{account['features']:,} rows of {model['feature_length']} by {model['backbone']} {model['sha256'][:12]}",
         ),
-        _row("faults", f"{account['faults']:,}"),
+        row("faults", f"{account['faults']:,}"),
     ]
     lines += [f"  {count:>8,}  {reason}" for reason, count in list(account["faults_by_reason"].items())[:SHOWN]]
     seconds = account["seconds"]
     lines.append(
-        _row(
+        row(
             "speed",
             f"{account['images_per_second']:,.0f} images/s; {', '.join(f'{stage} {clock(spent)}' for stage, spent in seconds.items())}",
         )
     )
     if account["random_weights"]:
-        lines.append(_row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
+        lines.append(row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
     return lines
 
 
 def _variance(account: Summary) -> list[str]:
     ratios = account["explained_ratio"]
     lines = [
-        _row(
+        row(
             "variance",
             f"{account['explained']:.1%} explained by {account['k']} components of {account['rows']:,} images",
         )
@@ -61,4 +62,4 @@ def _variance(account: Summary) -> list[str]:
         cumulated += ratio
         lines.append(f"  {f'pc{place}':>8}  {ratio:6.1%}  {cumulated:6.1%}  {'█' * max(1, round(BAR * ratio / ratios[0]))}")
     needed = ", ".join(f"{k} for {share}" for share, k in account["components_for"].items())
-    return [*lines, _row("needed", f"components: {needed}")]
+    return [*lines, row("needed", f"components: {needed}")]

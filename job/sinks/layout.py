@@ -18,6 +18,9 @@ from pathlib import Path
 from job import contract
 from job.errors import ResultsExist
 
+STAGING = ".verger"
+OWNER = "owner"
+
 # In order of making: each is made from those before it.
 ORDER = (
     contract.FEATURES,
@@ -29,15 +32,21 @@ ORDER = (
 )
 
 
+def downstream(name: str) -> tuple[str, ...]:
+    """`name` and everything that is made from it, or stands for it: what a new `name` makes stale."""
+    return ORDER[ORDER.index(name) :]
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results folder on a file system where renaming is atomic."""
+    """A results folder on a file system where renaming is atomic. overwrite: what is there may be replaced."""
 
     root: Path
+    overwrite: bool = False
 
-    def refuse_existing(self, names: Sequence[str], *, overwrite: bool) -> None:
+    def refuse_existing(self, names: Sequence[str]) -> None:
         """ResultsExist where any of `names` is there and may not be replaced."""
-        if overwrite:
+        if self.overwrite:
             return
         if found := [name for name in names if (self.root / name).exists()]:
             raise ResultsExist(
@@ -47,12 +56,14 @@ class Results:
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """A folder to write in, gone afterwards, however it ends; with it a results folder that it left empty."""
+        """A folder to write in, gone afterwards, however it ends; with it a results folder that it left empty.
+
+        There is one at a time: ResultsExist while another run has it. What a run that was killed on this machine left
+        of it is taken away first.
+        """
         existed = self.root.is_dir()
         self.root.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        staging = self.root / f".verger-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        staging.mkdir()
+        staging = self._claim()
         try:
             yield staging
         finally:
@@ -61,31 +72,59 @@ class Results:
                 with suppress(OSError):  # not empty: the run left results
                     self.root.rmdir()
 
+    def _claim(self) -> Path:
+        """Makes the staging folder; its name can be taken once, as renaming onto a folder with something in it fails."""
+        staging = self.root / STAGING
+        self._remove_dead(staging)
+        mine = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}"
+        mine.mkdir()
+        (mine / OWNER).write_text(f"{os.getpid()} {socket.gethostname()}\n")
+        try:
+            mine.rename(staging)
+        except OSError as error:
+            shutil.rmtree(mine)
+            raise ResultsExist(
+                f"another run is writing to {self.root}: process {_owner(staging)}",
+                f"wait for it, give another --results, or remove {staging} if that run is dead",
+            ) from error
+        return staging
+
+    def _remove_dead(self, staging: Path) -> None:
+        pid, _, host = _owner(staging).partition(" on ")
+        if host == socket.gethostname() and pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(staging, ignore_errors=True)
+
     def publish(self, staging: Path, names: Sequence[str]) -> None:
-        """Makes the staged `names` visible, and first takes away their old versions and all that was made from those."""
+        """Makes the staged `names` visible, and first takes away their old versions and all that was made from those.
+
+        ResultsExist where another run has published meanwhile, and may not be replaced.
+        """
+        stale = downstream(names[0])
+        self.refuse_existing(stale[:-1])
+        for name in names:
+            for half in (staging / name).glob("_part-*"):  # of tasks that died while they wrote; another has done it again
+                half.unlink()
         retired = staging / "retired"
         retired.mkdir(exist_ok=True)
-        for name in reversed(ORDER[ORDER.index(names[0]) :]):
+        for name in reversed(stale):
             if (self.root / name).exists():
                 (self.root / name).rename(retired / f"{name}-{uuid.uuid4().hex[:8]}")
         for name in names:
             (staging / name).rename(self.root / name)
-
-    def carry_over(self, kept: Path, target: Path) -> None:
-        """Has `target` hold what `kept` holds, without copying it: for what a new version of a dataset keeps of the old."""
-        shutil.copytree(kept, target, copy_function=os.link)
 
     def write_text(self, name: str, text: str, *, staging: Path) -> None:
         """Replaces one small file, whole or not at all."""
         (staging / name).write_text(text)
         (staging / name).replace(self.root / name)
 
-    def _sweep(self) -> None:
-        """Removes what runs that were killed on this machine left behind."""
-        for left in self.root.glob(f".verger-{socket.gethostname()}-*"):
-            pid = left.name.split("-")[-2]
-            if pid.isdigit() and not _is_running(int(pid)):
-                shutil.rmtree(left, ignore_errors=True)
+
+def _owner(staging: Path) -> str:
+    """Who has a staging folder, as "PID on HOST"; "unknown" where it does not say."""
+    try:
+        pid, host = (staging / OWNER).read_text().split()
+    except (OSError, ValueError):
+        return "unknown"
+    return f"{pid} on {host}"
 
 
 def _is_running(pid: int) -> bool:

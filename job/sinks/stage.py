@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyspark import Broadcast, SparkContext
 
 from job import contract
-from job.decode.pixels import Decoding
+from job.decode.options import Decoding
 from job.errors import RowsLost
 from job.features.stage import Embedded, Network, Stopwatch, embed_images
 from job.pca.model import PcaModel
@@ -88,6 +88,16 @@ def write_missing(network: Network, staging: Path) -> None:
         tables.write_features([], network=network, file=staging / contract.FEATURES / name)
     if not any((staging / contract.FAULTS).glob("*.parquet")):
         tables.write_faults([], file=staging / contract.FAULTS / name)
+
+
+def check_rows(tally: Tally, *, images: int, staging: Path) -> None:
+    """RowsLost unless each of `images` is a row of features or of faults, by the files themselves."""
+    features, faults = (tables.rows_in(staging / name) for name in (contract.FEATURES, contract.FAULTS))
+    if features + faults != images or (features, faults) != (tally.features, tally.faults.total()):
+        raise RowsLost(
+            f"{images} images listed, but {features} rows of features and {faults} of faults",
+            "nothing was published; run again, and report it if it happens twice",
+        )
 
 
 def write_projections(sc: SparkContext, features: FeatureSet, model: PcaModel, *, centered: bool, staging: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,7 +115,7 @@ def _sheet(file: Path, *, k: int) -> Iterator[_Sheet]:
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
     """A hidden name to write to, renamed to `file` at the end: a task may be tried again, or twice at once."""
-    half = file.with_name(f"_{file.name}-{os.getpid()}")
+    half = file.with_name(f"_{file.name}-{uuid.uuid4().hex[:8]}")
     yield half
     half.replace(file)
 

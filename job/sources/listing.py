@@ -14,12 +14,32 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from zlib import crc32
 
+from job.sources.labels import LabelsFrom
 from job.sources.readers import Entry, Folder, Reader
 
 WIDE = 1024  # entries at which the driver stops looking into a folder and lets executors split it by name
 WALKS_PER_SLOT = 32  # walks wanted for each core: folders differ in size
-SMALLEST_SHARE = 32  # images; below this a task's fixed cost shows
-LARGEST_SHARES = (512, 4096)  # images, of a small run and of a large one: progress shows, and files have 2 to 20 MB
+SMALLEST_SHARE = 32  # images of 5 KB; below this a task's fixed cost shows
+LARGEST_SHARES = (512, 4096)  # such images, of a small run and of a large one: progress shows, files have 2 to 20 MB
+IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and decoding by size (12 megapixels in 3 MB: 0.2 s)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Which images a run reads.
+
+    roots        folders, absolute; none inside another
+    include      patterns of file names, such as "*.jpg"; none means every file that is not hidden
+    labels_from  "parent": the folder's name; "none": no labels
+    classes      only the first so many labels in order of name
+    limit        only the first so many images in order of listing
+    """
+
+    roots: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    labels_from: LabelsFrom = "parent"
+    classes: int | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,15 +60,15 @@ class Walk:
 class ListingPart:
     """One file of listed images, as the driver knows it.
 
-    file    where the rows are
-    count   rows that a run will read
-    size    their bytes
-    labels  with --classes N: the part's N first labels and their counts
+    file         where the rows are
+    count        rows that a run will read
+    image_bytes  mean size of its images
+    labels       with --classes N: the part's N first labels and their counts
     """
 
     file: str
     count: int
-    size: int
+    image_bytes: float
     labels: tuple[tuple[str, int], ...] = ()
 
 
@@ -65,8 +85,13 @@ class Share:
 
 
 def visible(name: str) -> bool:
-    """Not hidden: Spark and Hadoop leave out names that begin with a dot or an underscore, and so do we."""
-    return not name.startswith((".", "_"))
+    """Not hidden: a name that begins with a dot."""
+    return not name.startswith(".")
+
+
+def entered(folder: Folder) -> bool:
+    """Not a folder that Spark and Hadoop keep to themselves, such as _temporary. Cameras name *files* _MG_1234.JPG."""
+    return not folder.path.rpartition("/")[2].startswith("_")
 
 
 def plan_walks(reader: Reader, roots: Iterable[str], *, wanted: int) -> list[Walk]:
@@ -85,7 +110,7 @@ def plan_walks(reader: Reader, roots: Iterable[str], *, wanted: int) -> list[Wal
         if len(entries) > WIDE:
             walks += [Walk(folder, index, split) for index in range(split)]
             continue
-        frontier += sorted(entry.path for entry in entries if isinstance(entry, Folder))
+        frontier += sorted(entry.path for entry in entries if isinstance(entry, Folder) and entered(entry))
         if any(isinstance(entry, Entry) for entry in entries):
             walks.append(Walk(folder, deep=False))
     return sorted(walks + [Walk(folder) for folder in frontier])
@@ -105,7 +130,7 @@ def follow(reader: Reader, walk: Walk, *, include: tuple[str, ...]) -> Iterator[
             if isinstance(entry, Entry) and matches(entry.path, include):
                 yield entry
         if walk.deep:
-            pending += [(entry.path, visible) for entry in reversed(found) if isinstance(entry, Folder)]
+            pending += [(entry.path, visible) for entry in reversed(found) if isinstance(entry, Folder) and entered(entry)]
 
 
 def matches(path: str, include: tuple[str, ...]) -> bool:
@@ -130,7 +155,7 @@ def select(parts: list[ListingPart], *, labels: frozenset[str] | None, limit: in
         if left is not None:
             count = min(count, left)
             left -= count
-        selected.append(ListingPart(part.file, count, part.size, part.labels))
+        selected.append(ListingPart(part.file, count, part.image_bytes, part.labels))
     return selected
 
 
@@ -147,7 +172,8 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
     for part in parts:
         start = 0
         while start < part.count:
-            stop = min(part.count, start + share_size(left, slots=slots, largest=largest))
+            size = share_size(left, slots=slots, largest=largest, image_bytes=part.image_bytes)
+            stop = min(part.count, start + size)
             shares.append(Share(len(shares), part.file, start, stop, part.count, labels))
             left -= stop - start
             start = stop
@@ -155,10 +181,11 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
 
 
 def largest_share(total: int, *, slots: int) -> int:
-    """Images of the largest share of a run over `total` images on `slots` cores."""
+    """Images of 5 KB in the largest share of a run over `total` images on `slots` cores."""
     return min(max(total // (64 * slots), LARGEST_SHARES[0]), LARGEST_SHARES[1])
 
 
-def share_size(left: int, *, slots: int, largest: int) -> int:
-    """Images of the next share when `left` remain for `slots` cores."""
-    return max(SMALLEST_SHARE, min(largest, left // (2 * slots)))
+def share_size(left: int, *, slots: int, largest: int, image_bytes: float = 5000) -> int:
+    """Images of the next share when `left` remain for `slots` cores: few where they are large, as a share is to take seconds."""
+    costly = (IMAGE_S + BYTE_S * image_bytes) / (IMAGE_S + BYTE_S * 5000)
+    return max(1, round(SMALLEST_SHARE / costly), min(round(largest / costly), left // (2 * slots)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,8 +46,8 @@ class Reader(Protocol):
         """What lies directly in `folder` under a name that `keep` accepts, in any order. StorageFailed where it cannot be listed."""
         ...
 
-    def read(self, path: str) -> bytes:
-        """The file's bytes; OSError where it cannot be read."""
+    def read(self, path: str, *, limit: int) -> bytes:
+        """The file's bytes, of a longer one the first `limit` + 1; OSError where it cannot be read."""
         ...
 
 
@@ -64,9 +65,9 @@ class LocalReader:
         except OSError as error:
             raise StorageFailed(f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions") from error
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, limit: int) -> bytes:
         with open(path, "rb", buffering=0) as file:
-            return file.read()
+            return file.read(min(limit, sys.maxsize - 1) + 1)
 
 
 def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:

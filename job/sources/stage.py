@@ -19,15 +19,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from job.errors import NoImages
-from job.sources.labels import LabelsFrom, label_of
-from job.sources.listing import WALKS_PER_SLOT, ListingPart, Share, Walk, first_labels, follow, plan_shares, plan_walks, select, visible
+from job.sources.labels import label_of
+from job.sources.listing import (
+    WALKS_PER_SLOT,
+    ImageSource,
+    ListingPart,
+    Share,
+    Walk,
+    first_labels,
+    follow,
+    plan_shares,
+    plan_walks,
+    select,
+    visible,
+)
 from job.sources.readers import Entry, Reader, open_reader, printable
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
-ROWS_PER_PART = 65_536  # entries that a listing task holds at once: some 20 MB
+ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 LISTING = pa.schema(
     [
@@ -42,30 +54,11 @@ LISTING = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSource:
-    """Which images a run reads.
-
-    roots        folders, absolute; none inside another
-    include      patterns of file names, such as "*.jpg"; none means every file that is not hidden
-    labels_from  "parent": the folder's name; "none": no labels
-    classes      only the first so many labels in order of name
-    limit        only the first so many images in order of listing
-    """
-
-    roots: tuple[str, ...]
-    include: tuple[str, ...] = ()
-    labels_from: LabelsFrom = "parent"
-    classes: int | None = None
-    limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
     """What a run will read: shares for tasks, and their totals."""
 
     shares: tuple[Share, ...]
     images: int
-    labels: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Path) -> List
     if not images:
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
         raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.roots))}", "check --images and --include")
-    return Listing(tuple(plan_shares(parts, slots=slots, labels=labels)), images, labels)
+    return Listing(tuple(plan_shares(parts, slots=slots, labels=labels)), images)
 
 
 def check_roots(source: ImageSource) -> None:
@@ -116,7 +109,7 @@ def _listing_tasks(source: ImageSource, *, slots: int) -> list[list[Walk]]:
     if source.limit is not None:  # the first N are the same on every machine, and listing can stop there
         return [[Walk(root) for root in sorted(source.roots)]]
     walks = plan_walks(open_reader(source.roots[0]), source.roots, wanted=WALKS_PER_SLOT * slots)
-    size = -(-len(walks) // slots)
+    size = max(1, -(-len(walks) // slots))
     return [walks[start : start + size] for start in range(0, len(walks), size)]
 
 
@@ -148,7 +141,9 @@ def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Path) -> 
         writer.write_table(table)
     counts = Counter(label for label in labels if label is not None)
     first = heapq.nsmallest(source.classes or 0, counts)
-    return ListingPart(str(file), len(entries), sum(e.size for e in entries), tuple((label, counts[label]) for label in first))
+    return ListingPart(
+        str(file), len(entries), sum(e.size for e in entries) / len(entries), tuple((label, counts[label]) for label in first)
+    )
 
 
 def rows_of(share: Share) -> list[Image]:
@@ -183,7 +178,7 @@ def _read(image: Image, *, reader: Reader, max_bytes: int) -> Image:
     data: bytes | OSError | None = None
     if image.size <= max_bytes:
         try:
-            data = reader.read(image.path)
+            data = reader.read(image.path, limit=max_bytes)
         except OSError as error:
             data = error
     return Image(image.path, image.label, image.size, image.modified, image.etag, data)

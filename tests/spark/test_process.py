@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -79,7 +80,7 @@ def test_a_foreseen_failure_is_one_line_and_a_hint(results):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", [".verger-*", ".verger-*/listing-*", ".verger-*/features/part-*"])
+@pytest.mark.parametrize("moment", [".verger", ".verger/listing-*", ".verger/features/part-*"])
 def test_an_interrupt_stops_spark_and_leaves_nothing(many, results, number, code, moment):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as running:
         wait_for(results, moment)
@@ -95,7 +96,7 @@ def test_an_interrupt_stops_spark_and_leaves_nothing(many, results, number, code
 
 def test_a_killed_run_shows_nothing_and_the_next_one_cleans_up(many, pictures, results):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as running:
-        wait_for(results, ".verger-*/features/part-*")
+        wait_for(results, ".verger/features/part-*")
         family = descendants(running)
         running.kill()
         running.communicate()
@@ -104,16 +105,17 @@ def test_a_killed_run_shows_nothing_and_the_next_one_cleans_up(many, pictures, r
     with ended(process("run", "--images", pictures, "--results", results, "--model", MODEL)) as running:
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
-    assert not list(results.glob(".verger-*"))
+    assert not list(results.glob(".verger"))
     assert read(results / "features").num_rows == 60
 
 
 def test_a_worker_that_dies_is_replaced_and_its_images_are_read_again(many, results):
     with ended(process("featurize", "--images", many, "--results", results, "--model", MODEL)) as running:
-        wait_for(results, ".verger-*/features/part-*")
+        wait_for(results, ".verger/features/part-*")
         worker(running).kill()
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
+    assert not list((results / "features").glob("_part-*")), "what the dead worker had half written"
     assert len(set(read(results / "features")["path"].to_pylist())) == read(results / "features").num_rows == 400
 
 
@@ -146,4 +148,5 @@ def test_spark_submit_runs_the_entry_script_with_the_zipped_job(package, picture
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "60 listed" in done.stdout
+    assert json.loads((results / SUMMARY).read_text())["featurize"]["spark"] == {"master": "local[2]", "slots": 2}
     assert read(results / "features").num_rows == 60

@@ -16,7 +16,7 @@ import pytest
 
 from job import contract
 from job.errors import ResultsExist
-from job.sinks.layout import ORDER, Results
+from job.sinks.layout import ORDER, STAGING, Results
 
 FILES = 3  # of each dataset written here
 PAIR = (contract.FEATURES, contract.FAULTS)
@@ -69,7 +69,7 @@ def fail_while_staging(results: Results, error: type[BaseException] = RunFailed,
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    return Results(tmp_path / "out")
+    return Results(tmp_path / "out", overwrite=True)
 
 
 # --- publishing -----------------------------------------------------------------------------------------------------
@@ -130,21 +130,13 @@ def test_a_small_file_is_replaced_whole(results: Results, before: str | None) ->
     assert shown(results.root) == {contract.SUMMARY: {"new"}}
 
 
-def test_what_is_carried_over_survives_the_version_it_came_from(results: Results) -> None:
-    publish(results, contract.PCA, content="kept")
-    with results.staging() as staging:
-        results.carry_over(results.root / contract.PCA, staging / contract.PCA)
-        results.publish(staging, [contract.PCA])
-    assert shown(results.root) == {contract.PCA: {"kept"}}
-
-
 # --- refusing -------------------------------------------------------------------------------------------------------
 
 
 def test_results_that_are_there_are_refused_by_name_and_folder(results: Results) -> None:
     publish(results, *PAIR)
     with pytest.raises(ResultsExist) as refused:
-        results.refuse_existing([contract.FEATURES, contract.PCA], overwrite=False)
+        Results(results.root).refuse_existing([contract.FEATURES, contract.PCA])
     assert contract.FEATURES in str(refused.value)
     assert contract.PCA not in str(refused.value)
     assert str(results.root) in str(refused.value)
@@ -153,16 +145,16 @@ def test_results_that_are_there_are_refused_by_name_and_folder(results: Results)
 
 def test_results_that_are_there_may_be_replaced_where_it_is_asked_for(results: Results) -> None:
     publish(results, *PAIR)
-    results.refuse_existing(PAIR, overwrite=True)
+    results.refuse_existing(PAIR)
 
 
 def test_other_results_than_those_to_be_written_are_no_obstacle(results: Results) -> None:
     publish(results, *PAIR)
-    results.refuse_existing([contract.PCA, contract.PROJECTIONS], overwrite=False)
+    Results(results.root).refuse_existing([contract.PCA, contract.PROJECTIONS])
 
 
 def test_a_folder_that_is_not_there_holds_nothing_to_refuse(results: Results) -> None:
-    results.refuse_existing(ORDER, overwrite=False)
+    Results(results.root).refuse_existing(ORDER)
     assert not results.root.exists()
 
 
@@ -175,10 +167,29 @@ def test_staging_is_inside_the_results_folder_and_hidden(results: Results) -> No
         assert staging.name.startswith(".")
 
 
-def test_two_runs_at_once_have_a_staging_folder_each(results: Results) -> None:
-    with results.staging() as one, results.staging() as other:
-        assert one != other
-        assert one.is_dir()
+def test_a_second_run_at_once_is_refused_and_the_first_goes_on(results: Results) -> None:
+    with results.staging() as staging:
+        (staging / "half").write_text("half")
+        with pytest.raises(ResultsExist, match=f"another run is writing .* process {os.getpid()} on"), results.staging():
+            pass
+        assert [file.name for file in results.root.iterdir()] == [STAGING]
+        assert (staging / "half").read_text() == "half"
+
+
+def test_a_staging_folder_of_another_machine_is_not_taken_for_a_dead_one(results: Results) -> None:
+    (results.root / STAGING).mkdir(parents=True)
+    (results.root / STAGING / "owner").write_text("999999999 elsewhere\n")
+    with pytest.raises(ResultsExist, match="999999999 on elsewhere"), results.staging():
+        pass
+
+
+def test_half_files_of_dead_tasks_are_not_published(results: Results) -> None:
+    with results.staging() as staging:
+        write(staging, contract.PCA, "whole")
+        (staging / contract.PCA / "_part-000001.parquet-1234").write_text("half")
+        (staging / contract.PCA / "_card.json").write_text("whole")
+        results.publish(staging, [contract.PCA])
+    assert shown(results.root) == holding("whole", [contract.PCA])
 
 
 def test_nothing_staged_is_left_after_a_run(results: Results) -> None:
@@ -257,7 +268,8 @@ def test_what_a_killed_run_left_is_swept_by_the_next(results: Results) -> None:
 def test_what_a_running_run_has_staged_is_left_to_it(results: Results) -> None:
     with another_run(results):
         (theirs,) = results.root.iterdir()
-        publish(results, *PAIR)
+        with pytest.raises(ResultsExist, match="another run"):
+            publish(results, *PAIR)
         assert (theirs / "half").read_text() == "half"
 
 
@@ -343,3 +355,15 @@ def test_a_reader_never_sees_half_a_dataset_or_parts_of_two_runs(results: Result
         reader.join()
     assert reader.wrong == []
     assert reader.looks > 0  # it did look while there was something to see
+
+
+def test_what_appeared_since_the_run_began_is_not_replaced_unasked(results: Results) -> None:
+    """By hand, say: another run is kept out by the staging folder."""
+    unasked = Results(results.root)
+    with unasked.staging() as staging:
+        for name in PAIR:
+            write(staging, name, "new")
+            write(results.root, name, "by hand")
+        with pytest.raises(ResultsExist, match="already holds"):
+            unasked.publish(staging, PAIR)
+        assert {content for name in PAIR for content in shown(results.root)[name]} == {"by hand"}

@@ -23,6 +23,7 @@ from job.sources.listing import (
     SMALLEST_SHARE,
     WALKS_PER_SLOT,
     WIDE,
+    ImageSource,
     ListingPart,
     Share,
     Walk,
@@ -37,7 +38,7 @@ from job.sources.listing import (
     visible,
 )
 from job.sources.readers import Entry, Folder, LocalReader, Reader, local_path, open_reader, printable
-from job.sources.stage import ImageSource, list_walks, rows_of
+from job.sources.stage import list_walks, rows_of
 
 MILLION = 1_000_000
 MEGABYTE = 1_000_000
@@ -99,7 +100,7 @@ def files_of(tree: Tree, folder: str = "/t") -> list[str]:
     """The visible files of a tree, found by the plainest recursion."""
     found = []
     for name, below in tree.items():
-        if name[0] not in "._":
+        if name[0] != "." and (below is None or name[0] != "_"):
             found += [f"{folder}/{name}"] if below is None else files_of(below, f"{folder}/{name}")
     return found
 
@@ -225,14 +226,15 @@ def test_an_empty_folder_needs_no_walk() -> None:
     assert plan_walks(TreeReader({}), ["/t"], wanted=8) == []
 
 
-@pytest.mark.parametrize(("name", "seen"), [("a.jpg", True), ("a", True), (".a", False), ("_a", False), ("a_.b", True)])
-def test_names_that_begin_with_a_dot_or_an_underscore_are_hidden(name: str, seen: bool) -> None:
+@pytest.mark.parametrize(("name", "seen"), [("a.jpg", True), ("a", True), (".a", False), ("_MG_1234.JPG", True), ("a_.b", True)])
+def test_names_that_begin_with_a_dot_are_hidden(name: str, seen: bool) -> None:
     assert visible(name) is seen
 
 
 def test_nothing_below_a_hidden_folder_is_found_but_a_hidden_root_is_read() -> None:
-    reader = TreeReader({"_root": {"a.jpg": None, ".cache": {"b.jpg": None}, "_tmp": {"c.jpg": None}}})
-    assert followed(reader, plan_walks(reader, ["/t/_root"], wanted=1)) == ["/t/_root/a.jpg"]
+    reader = TreeReader({"_root": {"_a.jpg": None, ".cache": {"b.jpg": None}, "_tmp": {"c.jpg": None}}})
+    for wanted in (1, 8):
+        assert followed(reader, plan_walks(reader, ["/t/_root"], wanted=wanted)) == ["/t/_root/_a.jpg"]
 
 
 # --- patterns and labels --------------------------------------------------------------------------------------------
@@ -345,7 +347,7 @@ def test_a_share_is_cut_for_what_is_left_unless_its_part_ends(sizes: list[int], 
     left = sum(sizes)
     largest = largest_share(left, slots=slots)
     for share in planned(sizes, slots):
-        assert share.stop - share.start == min(share_size(left, slots=slots, largest=largest), share.quota - share.start)
+        assert share.stop - share.start == min(share_size(left, slots=slots, largest=largest, image_bytes=0), share.quota - share.start)
         left -= share.stop - share.start
 
 
@@ -440,14 +442,14 @@ def test_a_local_file_is_listed_with_size_and_time(tmp_path: Path) -> None:
 def test_a_local_file_is_read_whole(tmp_path: Path) -> None:
     content = os.urandom(300_000)
     (tmp_path / "a.jpg").write_bytes(content)
-    assert LocalReader().read(str(tmp_path / "a.jpg")) == content
+    assert LocalReader().read(str(tmp_path / "a.jpg"), limit=300_000) == content
 
 
 def test_a_broken_link_is_listed_so_that_it_becomes_a_fault(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
     assert listed(tmp_path) == [str(tmp_path / "a.jpg")]
     with pytest.raises(FileNotFoundError):
-        LocalReader().read(str(tmp_path / "a.jpg"))
+        LocalReader().read(str(tmp_path / "a.jpg"), limit=100)
 
 
 def test_a_link_to_itself_is_listed_as_a_broken_one(tmp_path: Path) -> None:
@@ -489,7 +491,7 @@ def test_a_name_of_any_bytes_is_listed_read_and_made_printable(tmp_path: Path, n
     (tmp_path / os.fsdecode(name)).write_bytes(b"12345")
     (path,) = listed(tmp_path)
     assert os.fsencode(path).endswith(b"/" + name)
-    assert LocalReader().read(path) == b"12345"
+    assert LocalReader().read(path, limit=100) == b"12345"
     assert printable(path).encode("utf-8")  # which surrogates refuse
 
 
@@ -573,4 +575,15 @@ def test_a_file_uri_of_another_host_is_not_taken_for_a_local_path(location: str)
 
 def test_the_reader_of_a_local_path_reads_it(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"12345")
-    assert open_reader(str(tmp_path)).read(str(tmp_path / "a.jpg")) == b"12345"
+    assert open_reader(str(tmp_path)).read(str(tmp_path / "a.jpg"), limit=100) == b"12345"
+
+
+def test_a_file_that_grew_is_read_to_its_limit_and_a_byte_more(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x" * 100)
+    assert LocalReader().read(str(tmp_path / "a.jpg"), limit=10) == b"x" * 11
+
+
+def test_shares_of_photographs_are_of_few_images() -> None:
+    small, photographs = (plan_shares([ListingPart("a", 200, image_bytes)], slots=2) for image_bytes in (5_000.0, 3_000_000.0))
+    assert max(share.stop - share.start for share in photographs) < max(share.stop - share.start for share in small)
+    assert photographs[-1].stop - photographs[-1].start <= 2, "one core must not finish seconds after the other"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from job.pca.moments import Moments, load_moments, merge_all, moments_of, save_moments
+from job.pca.moments import Folded, Moments, load_folded, load_moments, merge_all, moments_of, save_folded, save_moments
 
 ROWS, LENGTH = 40, 5
 OFFSETS = (0.0, 1e4, 1e6, 1e8)
@@ -187,3 +187,34 @@ def test_moments_read_from_a_file_outlive_it(tmp_path: Path) -> None:
     read = load_moments(tmp_path / "moments.npy")
     (tmp_path / "moments.npy").unlink()
     assert same(read.merge(Moments.empty(7)), moments)
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=8))
+def test_folding_handfuls_gives_the_moments_of_the_whole(sizes: list[int]) -> None:
+    rows = np.random.default_rng(3).normal(size=(sum(sizes), 4))
+    folded = Folded.nothing(4)
+    for part in np.split(rows, np.cumsum(sizes)[:-1]) if sizes else []:
+        folded = folded.fold(part)
+        assert len(folded.rows) <= 4, "no more rows are held than moments would take"
+    whole = moments_of(rows) if len(rows) else Moments.empty(4)
+    assert folded.total.count == whole.count
+    # sums of some 70 numbers of size 1, in another order
+    np.testing.assert_allclose(folded.total.mean, whole.mean, atol=1e-13)
+    np.testing.assert_allclose(folded.total.scatter, whole.scatter, atol=1e-12)
+
+
+@given(ones=st.integers(0, 12), others=st.integers(0, 12))
+def test_merging_folded_rows_is_folding_all_of_them(ones: int, others: int) -> None:
+    rows = np.random.default_rng(4).normal(size=(ones + others, 4))
+    nothing = Folded.nothing(4)
+    merged = nothing.fold(rows[:ones]).merge(nothing.fold(rows[ones:])).total
+    np.testing.assert_allclose(merged.scatter, nothing.fold(rows).total.scatter, atol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "ending"), [(0, ".rows.npy"), (4, ".rows.npy"), (5, ".moments.npy"), (7, ".moments.npy")])
+def test_few_rows_are_kept_as_rows_and_many_as_moments(tmp_path: Path, count: int, ending: str) -> None:
+    rows = np.random.default_rng(5).normal(size=(count, 4)).astype(np.float32)
+    folded = Folded.nothing(4).fold(rows[:5]).fold(rows[5:])
+    file = save_folded(folded, tmp_path / "00001")
+    assert file.name == f"00001{ending}"
+    assert same(load_folded(file).total, folded.total)

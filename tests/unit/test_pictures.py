@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from bootstrap import pictures
+from bootstrap.drawings import KINDS, LONGEST, SHORTEST, draw
 from bootstrap.errors import BootstrapError, UsageError
-from bootstrap.pictures import BROKEN, KINDS, LONGEST, MARKER, SHORTEST, make_pictures
-from job.decode.pixels import Decoded, Decoding, decode
+from bootstrap.pictures import BROKEN, MARKER, make_pictures
+from job.decode.options import Decoding
+from job.decode.pixels import Decoded, decode
 
 COUNT = 2
 
@@ -55,7 +57,7 @@ def test_names_have_the_extension_of_what_is_inside(made: Path) -> None:
 @pytest.mark.parametrize("label", KINDS)
 def test_sides_stay_within_what_is_promised(label: str) -> None:
     for seed in range(8):
-        with Image.open(BytesIO(pictures._draw(KINDS[label], np.random.default_rng(seed)))) as image:
+        with Image.open(BytesIO(draw(KINDS[label], np.random.default_rng(seed)))) as image:
             assert all(SHORTEST <= side <= LONGEST for side in image.size)
 
 

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from job.decode.pixels import FORMATS, Decoded, Decoding, Fault, Reason, decode
+from job.decode.options import Decoding
+from job.decode.pixels import FORMATS, Decoded, Fault, Reason, decode
 
 SIDE = 224
 KEY = (255, 0, 0)  # the colour that stands for "nothing" in pictures here: if it shows, it shows
@@ -482,7 +483,7 @@ def test_icons_are_no_images_as_they_decode_before_their_size_is_known() -> None
 
 def test_a_picture_between_the_limits_of_pillow_does_not_warn() -> None:
     # Pillow's own check would warn above 89 million pixels; warnings are errors here.
-    assert fault_of(declaring(10_000, 9_000)).reason is Reason.TRUNCATED
+    assert fault_of(declaring(10_000, 9_000), how=Decoding(max_pixels=10**8)).reason is Reason.TRUNCATED
 
 
 # --- whatever the bytes hold ----------------------------------------------------------------------------------------

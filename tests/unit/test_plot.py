@@ -16,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bootstrap import plot
+from bootstrap import results as results_module
 from bootstrap.errors import BootstrapError, UsageError
-from bootstrap.plot import MOST_LABELS, Origin, Points, Spectrum, draw, group, plot_results, read_origin, read_points
+from bootstrap.plot import MOST_LABELS, draw, group, plot_results
+from bootstrap.results import Origin, Points, Spectrum, read_origin, read_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,7 +126,7 @@ def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_sample_keeps_each_point_with_its_label_and_counts_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot, "MOST_POINTS", 10)
+    monkeypatch.setattr(results_module, "MOST_POINTS", 10)
     for part in range(3):  # the first component repeats the label
         numbers = np.arange(20 * part, 20 * part + 20)
         write_projections(tmp_path, np.stack([numbers, numbers], axis=1), [str(number) for number in numbers], name=f"part-{part}")
@@ -136,7 +137,7 @@ def test_a_sample_keeps_each_point_with_its_label_and_counts_all_rows(tmp_path: 
 
 
 def test_a_sample_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot, "MOST_POINTS", 5)
+    monkeypatch.setattr(results_module, "MOST_POINTS", 5)
     write_projections(tmp_path, np.zeros((50, 2)), [str(number) for number in range(50)])
     assert read_points(tmp_path).labels == read_points(tmp_path).labels
 
