@@ -37,7 +37,7 @@ class Folder:
 class Reader(Protocol):
     """A place that images are read from.
 
-    in_flight: how many reads a worker keeps going at once; what hides the latency of the place.
+    in_flight: threads that read ahead in a worker; what hides the latency of the place.
     """
 
     in_flight: int
@@ -54,7 +54,7 @@ class Reader(Protocol):
 class LocalReader:
     """Files on this machine, or on a disk that every executor mounts."""
 
-    in_flight = 4
+    in_flight = 2
 
     def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
         try:

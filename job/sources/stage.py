@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
+CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
+
 LISTING = pa.schema(
     [
         pa.field("path", pa.binary(), nullable=False),  # as the file system has it, which need not be UTF-8
@@ -160,18 +162,36 @@ def rows_of(share: Share) -> list[Image]:
 
 
 def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
-    """The same images in the same order with their bytes, `reader.in_flight` of them being read ahead.
+    """The same images in the same order with their bytes, read ahead on `reader.in_flight` threads.
 
     One that is larger than `max_bytes` is not read.
     """
     with ThreadPoolExecutor(reader.in_flight) as pool:
-        reading: deque[Future[Image]] = deque()
-        for image in images:
-            reading.append(pool.submit(_read, image, reader=reader, max_bytes=max_bytes))
+        reading: deque[Future[list[Image]]] = deque()
+        for chunk in _chunks(images):
+            reading.append(pool.submit(_read_chunk, chunk, reader=reader, max_bytes=max_bytes))
             if len(reading) > reader.in_flight:
-                yield reading.popleft().result()
+                yield from reading.popleft().result()
         while reading:
-            yield reading.popleft().result()
+            yield from reading.popleft().result()
+
+
+def _chunks(images: Iterable[Image]) -> Iterator[list[Image]]:
+    """Images for one read each: handing over a single small one costs 0.2 ms (measured), a twentieth of its inference."""
+    chunk: list[Image] = []
+    size = 0
+    for image in images:
+        chunk.append(image)
+        size += image.size
+        if len(chunk) == CHUNK_IMAGES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[Image]:
+    return [_read(image, reader=reader, max_bytes=max_bytes) for image in images]
 
 
 def _read(image: Image, *, reader: Reader, max_bytes: int) -> Image:
