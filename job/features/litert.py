@@ -16,7 +16,7 @@ from job.errors import BadModel
 Features: TypeAlias = NDArray[np.float32]
 Embed: TypeAlias = Callable[[Pixels], Features]  # (b, side, side, 3) uint8 -> (b, d) float32
 
-BATCH = 1  # the fastest here: larger batches leave the processor's cache (measured in docs/decisions/0001)
+BATCH = 1  # features cannot depend on neighbours, and larger batches are no faster (docs/decisions/0001)
 
 
 @functools.cache  # once per Python worker; the driver never calls it

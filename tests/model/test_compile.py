@@ -59,13 +59,22 @@ def test_every_backbone_of_the_table_compiles_within_the_tolerance(name, tmp_pat
     assert features.shape == (1, card.feature_length)
 
 
+def test_weights_with_a_taller_classifier_are_cut_at_the_pool_as_well(tmp_path):
+    """MobileNetV3's classifier has layers between pool and logits, so that layers[-2] is not the pool."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    legacy_h5(keras.applications.MobileNetV3Large(weights=None, include_top=True), tmp_path / "kernels.h5")
+    card = compile_model(Recipe(BACKBONES["MobileNetV3Large"], str(tmp_path / "kernels.h5")), out=tmp_path / "model")
+    assert card.feature_length == BACKBONES["MobileNetV3Large"].feature_length
+
+
 def test_weights_with_the_classifier_give_the_pooled_features_below_it(tmp_path):
     """The notebook's way: include_top=True, cut at layers[-2]."""
     import keras
 
     keras.utils.set_random_seed(3)
     whole = keras.applications.MobileNetV2(weights=None, include_top=True, alpha=0.35)
-    whole.save_weights(tmp_path / "kernels.weights.h5")
     legacy_h5(whole, tmp_path / "kernels.h5")
     compile_model(Recipe(MOBILENET, str(tmp_path / "kernels.h5"), alpha=0.35), out=tmp_path / "model")
     pixels = noise(3)

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.decomposition import PCA
 
+from job import pipeline
 from job.errors import BadFeatures, NoImages, NotEnoughRows, ResultsExist, StorageFailed, TooManyFaults
+from job.pca import stage as pca_stage
 from job.pca.model import load_model
 from tests.spark.conftest import MODEL, add_broken, grid_means, picture, read, rows
 
@@ -313,3 +315,96 @@ def test_spark_sql_reads_every_dataset(sc, job, mixed, results):
     assert spark.read.parquet(str(results / "faults")).count() == 6
     assert spark.read.parquet(str(results / "projections")).count() == 60
     assert spark.read.csv(str(results / "projections.csv"), header=True, escape='"', multiLine=True).count() == 60
+
+
+def test_an_empty_folder_has_no_images(job, tmp_path, results):
+    (tmp_path / "empty" / "_temporary").mkdir(parents=True)
+    with pytest.raises(NoImages):
+        job("featurize", "--images", tmp_path / "empty", "--results", results)
+
+
+@pytest.mark.parametrize("cap", [32, 1])
+def test_a_label_that_some_image_has_does_not_hide_one_that_none_has(job, pictures, results, cap):
+    job("run", "--images", pictures, "--results", results, "--label-cap", cap)
+    with pytest.raises(BadFeatures, match="fig"):
+        job("fit", "--results", results, "--only-labels", "apple,fig", "--overwrite")
+
+
+@pytest.mark.parametrize("cap", [32, 2, 1])
+def test_any_number_of_fold_tasks_gives_the_same_model(job, pictures, results, monkeypatch, cap):
+    """60 rows in as many tasks as there are files; below three labels to keep, some tasks overflow and some do not."""
+    monkeypatch.setattr(pca_stage, "ROWS_PER_TASK", 1)
+    monkeypatch.setattr(pca_stage, "TASKS_PER_SLOT", 100)
+    job("run", "--images", pictures, "--results", results, "--label-cap", cap)
+    table = read(results / "features")
+    oracle = PCA(4, svd_solver="full").fit(rows(table).astype(np.float64))
+    np.testing.assert_allclose(load_model(results / "pca").components, oracle.components_, atol=1e-9)
+    job("fit", "--results", results, "--only-labels", "apple", "--overwrite")
+    apples = np.array([label == "apple" for label in table["label"].to_pylist()])
+    oracle = PCA(4, svd_solver="full").fit(rows(table)[apples].astype(np.float64))
+    np.testing.assert_allclose(load_model(results / "pca").components, oracle.components_, atol=1e-9)
+
+
+def test_moments_of_features_that_have_changed_are_not_used(job, pictures, results):
+    job("run", "--images", pictures, "--results", results)
+    (results / "features" / "part-000000.parquet").unlink()
+    summary = job("fit", "--results", results, "--overwrite")
+    assert summary["fit"]["moments_from"] == "features"
+    assert summary["fit"]["rows"] == read(results / "features").num_rows < 60
+
+
+def test_a_failure_that_a_task_foresaw_arrives_whole(job, pictures, results, monkeypatch):
+    monkeypatch.setattr(pipeline, "featurize_share", full_disk)
+    with pytest.raises(StorageFailed, match="No space left on device: part-000000") as failure:
+        job("featurize", "--images", pictures, "--results", results)
+    assert "every executor mounts" in failure.value.hint
+    assert not results.exists()
+
+
+def full_disk(_share, *, plan, count):  # noqa: ARG001  as featurize_share
+    raise OSError(28, "No space left on device", "part-000000")
+
+
+def test_a_model_may_lie_in_a_folder_of_any_name(job, pictures, results, tmp_path):
+    folder = tmp_path / "my model #1, 50% \u00e9"
+    shutil.copytree(MODEL.parent, folder)
+    (folder / "model.tflite").rename(folder / "a#b.tflite")
+    (folder / "model.json").rename(folder / "a#b.json")
+    job("featurize", "--images", pictures / "apple", "--results", results, "--model", folder / "a#b.tflite")
+    assert read(results / "features").num_rows == 20
+
+
+# The reason of each shared file that Pillow cannot decode; its manifest says which those are, and why they are hard.
+REASONS = {
+    "bomb.gif": "too_many_pixels",
+    "corrupt_header.png": "corrupt",
+    "corrupt_stream.png": "corrupt",
+    "empty.jpg": "empty",
+    "fruit_cut_half.jpg": "truncated",
+    "huge_65535.jpg": "too_many_pixels",
+    "lossless16.jpg": "corrupt",
+    "missing_sof.jpg": "truncated",
+    "png_text_dos.png": "corrupt",
+    "text_named_jpg.jpg": "not_an_image",
+    "truncated.png": "truncated",
+    "truncated_photo.jpg": "truncated",
+    "truncated_small.jpg": "truncated",
+}
+
+
+def test_the_difficult_files_are_decoded_or_faults_and_their_neighbours_unmoved(job, shared_data, results, tmp_path):
+    fruits = shared_data / "fruits" / "Avocado"
+    mixed = tmp_path / "mixed"
+    shutil.copytree(fruits, mixed / "Avocado")
+    with (shared_data / "hard_images" / "manifest.csv").open(newline="") as text:
+        manifest = {row["file"]: row["pillow_decodable"] == "yes" for row in csv.DictReader(text)}
+    for name in manifest:
+        shutil.copy(shared_data / "hard_images" / name, mixed / "Avocado" / name)
+    job("featurize", "--images", mixed, "--results", results)
+    features, faults = read(results / "features"), read(results / "faults")
+    seen = {Path(path).name for path in features["path"].to_pylist()}
+    assert {name for name, decodable in manifest.items() if decodable} == seen & manifest.keys()
+    assert {Path(row["path"]).name: row["reason"] for row in faults.to_pylist()} == REASONS
+    job("featurize", "--images", fruits, "--results", tmp_path / "alone")
+    neighbours = pa.array([Path(path).name not in manifest for path in features["path"].to_pylist()])
+    np.testing.assert_array_equal(rows(features.filter(neighbours)), rows(read(tmp_path / "alone" / "features")))

@@ -94,6 +94,16 @@ def test_an_interrupt_stops_spark_and_leaves_nothing(many, results, number, code
     assert gone(family)
 
 
+def test_a_second_run_into_the_same_results_is_refused(many, pictures, results):
+    with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as first:
+        wait_for(results, ".verger/features/part-*")
+        with ended(process("run", "--images", pictures, "--results", results, "--model", MODEL, "--overwrite")) as second:
+            _, err = second.communicate(timeout=PATIENCE_S)
+        assert second.returncode == 1
+        assert f"another run is writing to {results}: process {first.pid} on" in err
+        assert first.poll() is None
+
+
 def test_a_killed_run_shows_nothing_and_the_next_one_cleans_up(many, pictures, results):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as running:
         wait_for(results, ".verger/features/part-*")

@@ -1,0 +1,86 @@
+"""Decode, embed and forget, with a network of three lines instead of a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from job.decode.options import Decoding
+from job.decode.pixels import Reason
+from job.features.stage import Embedded, Stopwatch, embed_images
+from job.sources.stage import Image
+
+SIDE = 4
+
+
+@dataclass
+class Network:
+    """Means of each channel; notes the size of every batch."""
+
+    batch: int
+    poison: float = 0.0  # a picture whose first sample is this has no finite features
+    batches: list[int] = field(default_factory=list)
+    card: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(input_size=SIDE))
+
+    def load(self, _folder: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+        def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            self.batches.append(len(pixels))
+            means = pixels.mean(axis=(1, 2), dtype=np.float32)
+            means[pixels[:, 0, 0, 0] == self.poison] = np.nan
+            return means
+
+        return embed
+
+
+def png(level: int) -> bytes:
+    sink = BytesIO()
+    Pillow.new("RGB", (SIDE, SIDE), (level, level, level)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def image(name: str, data: bytes | OSError | None) -> Image:
+    return Image(name, "label", len(data) if isinstance(data, bytes) else 10**12, None, None, data)
+
+
+def embedded(images: list[Image], network: Network) -> list[Embedded]:
+    rows = embed_images(images, network=network, folder=Path(), how=Decoding(), watch=Stopwatch())  # type: ignore[arg-type]
+    return list(rows)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_last_batch_of_one_is_a_batch(batch: int) -> None:
+    rows = embedded([image(str(level), png(level)) for level in range(10, 15)], Network(batch))
+    assert [row.features.tolist() for row in rows if row.features is not None] == [[level] * 3 for level in range(10, 15)]
+    assert [row.image.path for row in rows] == ["10", "11", "12", "13", "14"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_fault_stands_in_its_place_and_never_reaches_the_network(batch: int) -> None:
+    network = Network(batch)
+    broken = [image("a", b""), image("b", OSError(13, "Permission denied")), image("c", None), image("d", b"text")]
+    rows = embedded([image("1", png(1)), *broken, image("2", png(2))], network)
+    assert [row.image.path for row in rows] == ["1", "a", "b", "c", "d", "2"]
+    assert [row.fault.reason for row in rows if row.fault] == [Reason.EMPTY, Reason.UNREADABLE, Reason.TOO_LARGE, Reason.NOT_AN_IMAGE]
+    assert sum(network.batches) == 2
+    assert all((row.features is None) == (row.fault is not None) for row in rows)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_features_that_are_not_finite_are_a_fault_and_no_row(batch: int) -> None:
+    rows = embedded([image("1", png(1)), image("7", png(7)), image("2", png(2))], Network(batch, poison=7.0))
+    assert [row.fault.reason.value if row.fault else None for row in rows] == [None, "not_finite", None]
+    assert rows[1].features is None
+
+
+def test_a_batch_of_faults_alone_asks_the_network_nothing() -> None:
+    network = Network(4)
+    embedded([image("a", b""), image("b", b"")], network)
+    assert sum(network.batches) == 0
