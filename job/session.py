@@ -27,6 +27,10 @@ Result = TypeVar("Result")
 ATTEMPTS = 4  # of a task, as on a cluster; a local session would try once
 STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
 
+# Memory that a task has freed goes back to the system instead of staying with the worker: Arrow's own pool keeps it, and
+# so does glibc for blocks below a threshold that grows with them. `make bench` says what workers take (docs/performance.md).
+WORKER_ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": str(2 << 20)}
+
 _running: list[SparkContext] = []  # the session that a signal has to stop; at most one
 _stopping: list[Thread] = []
 _stop_lock = Lock()  # PySpark fails where two threads stop a session at once
@@ -37,6 +41,8 @@ _interrupted = Event()
 def spark_context(session: Session) -> Iterator[SparkContext]:
     """A Spark context without its SQL engine, stopped afterwards. SparkFailed where Spark does not start, or breaks off."""
     conf = SparkConf().setAppName("verger").set("spark.ui.showConsoleProgress", "false")
+    for name, value in WORKER_ENVIRONMENT.items():
+        conf.setExecutorEnv(name, value)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM, with a master and settings of its own
     if not submitted:
         _configure_local(conf, session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import BadFeatures
+
+ROWS_PER_PART = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def merge_all(moments: Iterable[Moments], *, length: int) -> Moments:
             scatter += part.scatter  # at once: `moments` may be read from files, one by one
             counts.append(part.count)
             means.append(part.mean)
+        del part  # 13 MB that would lie about while the next is made
     if not counts:
         return Moments.empty(length)
     count = sum(counts)
@@ -95,10 +98,17 @@ class Folded:
         both = Folded(self.rows, _merged(self.moments, other.moments) if other.moments else self.moments)
         return both.fold(other.rows)
 
+    def parts(self) -> Iterator[Moments]:
+        """Moments that merge to those of all rows; of a few hundred rows at a time, whose float64 copy is small."""
+        if self.moments:
+            yield self.moments
+        for start in range(0, len(self.rows), ROWS_PER_PART):
+            yield moments_of(self.rows[start : start + ROWS_PER_PART])
+
     @property
     def total(self) -> Moments:
         """The moments of all rows."""
-        return _merged(self.moments, moments_of(self.rows)) if len(self.rows) or not self.moments else self.moments
+        return merge_all(self.parts(), length=self.rows.shape[1])
 
     @classmethod
     def nothing(cls, length: int) -> Folded:

@@ -27,7 +27,7 @@ from job.tasks import run_tasks
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
-ROWS_PER_BLOCK = 2048  # rows folded at once: 10 MB, small beside the scatters that they are folded into
+ROWS_PER_BLOCK = 512  # rows read at once: 3 MB, small beside the scatters that they are folded into
 ROWS_PER_TASK = 1024  # at least: below this a second task costs more, in files to write and merge, than it saves
 TASKS_PER_SLOT = 4  # at most, as long as a task has no more than MOST_ROWS_PER_TASK
 MOST_ROWS_PER_TASK = 200_000
@@ -138,7 +138,8 @@ def fold_features(
             by_label.setdefault(label, []).append(file)
     if len(by_label) <= label_cap and not any(task.overflowed for task in folded):
         merges = [_Merge(tuple(files), folder / f"{place:05}") for place, files in enumerate(by_label.values())]
-        groups = [merges[start::tasks] for start in range(min(tasks, len(merges)))]
+        slots = min(sc.defaultParallelism, len(merges))  # as few as keep all cores busy: each writes 13 MB of pooled moments
+        groups = [merges[start::slots] for start in range(slots)]
         merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
         kept = {file.name.partition(".")[0]: file.name for _, files in merged for file in files}
         names: Names | None = [(label, kept[f"{place:05}"]) for place, label in enumerate(by_label)]
@@ -228,7 +229,7 @@ def _merge(merges: list[_Merge], *, length: int, scratch: Path) -> tuple[Path, l
             folded = reduce(Folded.merge, map(load_folded, merge.files), Folded.nothing(length))
             if merge.stem:
                 kept.append(save_folded(folded, merge.stem))
-            yield folded.total
+            yield from folded.parts()
 
     file = scratch / f"pooled-{uuid.uuid4().hex}.npy"
     save_moments(merge_all(merged(), length=length), file)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pyspark import Broadcast, SparkContext
 
 from job import contract
+from job.ahead import ahead
 from job.decode.options import Decoding
 from job.errors import RowsLost
 from job.features.stage import Embedded, Network, Stopwatch, embed_images
@@ -125,7 +126,7 @@ def _groups(features: FeatureSet) -> list[list[Path]]:
 
 def _project_group(group: tuple[int, list[Path]], *, model: Broadcast[PcaModel], length: int, centered: bool, staging: Path) -> None:
     index, files = group
-    read = (pq.read_table(file, columns=["path", "label", "features"], partitioning=None) for file in files)
+    read = ahead(partial(pq.read_table, columns=["path", "label", "features"], partitioning=None), files, threads=1)
     projected = (
         (table, model.value.project(rows_of_features(table, length=length), centered=centered).astype(np.float32)) for table in read
     )

@@ -20,7 +20,7 @@ from job.sources.readers import Entry, Folder, Reader
 WIDE = 1024  # entries at which the driver stops looking into a folder and lets executors split it by name
 WALKS_PER_SLOT = 32  # walks wanted for each core: folders differ in size
 SMALLEST_SHARE = 32  # images of 5 KB; below this a task's fixed cost shows
-LARGEST_SHARES = (512, 4096)  # such images, of a small run and of a large one: progress shows, files have 2 to 20 MB
+LARGEST_SHARES = (256, 4096)  # such images, of a small run and of a large one: progress shows, files have 2 to 20 MB
 IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and decoding by size (12 megapixels in 3 MB: 0.2 s)
 
 

@@ -6,9 +6,8 @@ import heapq
 import os
 import random
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from job.ahead import ahead
 from job.errors import NoImages
 from job.sources.labels import label_of
 from job.sources.listing import (
@@ -166,14 +166,9 @@ def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> I
 
     One that is larger than `max_bytes` is not read.
     """
-    with ThreadPoolExecutor(reader.in_flight) as pool:
-        reading: deque[Future[list[Image]]] = deque()
-        for chunk in _chunks(images):
-            reading.append(pool.submit(_read_chunk, chunk, reader=reader, max_bytes=max_bytes))
-            if len(reading) > reader.in_flight:
-                yield from reading.popleft().result()
-        while reading:
-            yield from reading.popleft().result()
+    read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
+    for chunk in ahead(read, _chunks(images), threads=reader.in_flight):
+        yield from chunk
 
 
 def _chunks(images: Iterable[Image]) -> Iterator[list[Image]]:
