@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -67,7 +66,8 @@ class LocalReader:
 
     def read(self, path: str, *, limit: int) -> bytes:
         with open(path, "rb", buffering=0) as file:
-            return file.read(min(limit, sys.maxsize - 1) + 1)
+            # Not read(limit + 1) of every file: Python allocates what is asked for before it looks how much there is
+            return file.readall() if os.fstat(file.fileno()).st_size <= limit else file.read(limit + 1)
 
 
 def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:
