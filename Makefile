@@ -53,6 +53,6 @@ define install
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(1)/bin/uv pip sync --quiet --python $(1)/bin/python --require-hashes $(2)
-	-$(1)/bin/python -m bootstrap warm >/dev/null 2>&1 || echo "note: no class archive, so each local run starts a second later (is there a Java 17?)"
+	-$(1)/bin/python -m bootstrap warm >/dev/null 2>&1 || echo "note: no class archive, so local runs start later (is there a Java 17?)"
 	touch $@
 endef

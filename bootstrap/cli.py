@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(verbs.add_parser("compile", help="a Keras backbone to a flatbuffer and its model card", allow_abbrev=False))
     _add_pictures(verbs.add_parser("pictures", help="a folder of labelled pictures to try things on", allow_abbrev=False))
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
-    warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start a second sooner", allow_abbrev=False)
+    warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)
     return parser
 

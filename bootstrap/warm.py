@@ -1,7 +1,6 @@
-"""Saves a second of every local run: an archive of the classes that Spark loads, which the JVM maps instead of parsing them.
+"""Has local runs start sooner: an archive of the classes that Spark loads, which the JVM maps instead of parsing them.
 
-Measured: 2.9 s to a Spark context without it, 1.9 s with it; the first task 0.3 s sooner. The JVM checks the archive
-against its own version and the jars, and does without where they differ.
+The JVM checks the archive against its own version and the jars, and does without where they differ.
 """
 
 from __future__ import annotations

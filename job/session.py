@@ -69,7 +69,7 @@ def _configure_local(conf: SparkConf, session: Session) -> None:
     conf.set("spark.ui.enabled", "false")
     archive = Path(sys.prefix, CLASS_ARCHIVE)  # python -m bootstrap warm makes it
     conf.set("spark.driver.extraJavaOptions", f"{JVM_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.is_file() else JVM_OPTIONS)
-    # Over TCP each task waits 40 ms for delayed acknowledgements (measured). Spark 4.1 has this switch, 3.5 ignores it.
+    # Over TCP each task waits for delayed acknowledgements. Spark 4.1 has this switch, 3.5 ignores it.
     conf.set("spark.python.unix.domain.socket.enabled", "true")
 
 
