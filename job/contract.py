@@ -10,6 +10,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+# Top folders of the bucket.
+IMAGES = "images"
+RESULTS = "results"
+ARTIFACTS = "artifacts"
+LOGS = "logs"
+
 # What a run leaves under --results. Names that begin with "_" or "." are hidden from Parquet readers.
 FEATURES = "features"
 FAULTS = "faults"
