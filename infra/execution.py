@@ -10,6 +10,7 @@ from infra.policies import allow, verbs
 # CloudFormation names what it makes after the stack: Verger-dev-Job-..., and buckets in lower case.
 STACKS, BUCKETS = "Verger-*", "verger-*"
 
+TAGS = "ListTagsForResource TagResource UntagResource"  # as most services call it
 TAGGED = {"StringEquals": {"aws:ResourceTag/verger:project": "verger"}}
 TAGGING = {"StringEquals": {"aws:RequestTag/verger:project": "verger"}}
 
@@ -22,11 +23,10 @@ def execution_statements() -> list[iam.PolicyStatement]:
 def _storage() -> list[iam.PolicyStatement]:
     bucket = "CreateBucket DeleteBucket DeleteBucketPolicy GetBucket* ListBucket PutBucket*"
     settings = "GetEncryptionConfiguration GetLifecycleConfiguration PutEncryptionConfiguration PutLifecycleConfiguration"
-    tags = "ListTagsForResource TagResource UntagResource"
     key = "DescribeKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags PutKeyPolicy ScheduleKeyDeletion TagResource"
     function = "CreateFunction DeleteFunction GetFunction* InvokeFunction ListTags TagResource UntagResource UpdateFunction*"
     return [
-        allow("Buckets", verbs("s3", f"{bucket} {settings} {tags}"), [_arn("s3", BUCKETS, where=":")]),
+        allow("Buckets", verbs("s3", f"{bucket} {settings} {TAGS}"), [_arn("s3", BUCKETS, where=":")]),
         allow("ReadAssets", ["s3:GetObject"], [_arn("s3", f"cdk-*-assets-{Aws.ACCOUNT_ID}-{Aws.REGION}/*", where=":")]),
         allow("CreateKey", ["kms:CreateKey"], ["*"], TAGGING),  # a key has no name before it is there
         allow("Keys", verbs("kms", f"{key} UntagResource UpdateKeyDescription"), [_arn("kms", "key/*")], TAGGED),
@@ -37,11 +37,11 @@ def _storage() -> list[iam.PolicyStatement]:
 
 
 def _identity() -> list[iam.PolicyStatement]:
-    role = "CreateRole DeleteRole GetRole ListRoleTags TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"
+    role = "CreateRole DeleteRole GetRole ListRoleTags TagRole UntagRole UpdateAssumeRolePolicy UpdateRole"
     inline = "AttachRolePolicy DeleteRolePolicy DetachRolePolicy GetRolePolicy ListAttachedRolePolicies ListRolePolicies PutRolePolicy"
     policy = "CreatePolicy CreatePolicyVersion DeletePolicy DeletePolicyVersion GetPolicy GetPolicyVersion ListPolicyVersions"
     provider = " ".join(f"{verb}OpenIDConnectProvider" for verb in ("Create", "Delete", "Get", "Tag", "Untag"))
-    clients = "AddClientIDToOpenIDConnectProvider RemoveClientIDFromOpenIDConnectProvider UpdateOpenIDConnectProviderThumbprint"
+    clients = "AddClientIDToOpenIDConnectProvider RemoveClientIDFromOpenIDConnectProvider"
     return [
         allow("Roles", verbs("iam", f"{role} {inline}"), [_iam(f"role/{STACKS}")]),
         allow("Policies", verbs("iam", f"{policy} TagPolicy UntagPolicy"), [_iam(f"policy/{STACKS}")]),
@@ -51,21 +51,20 @@ def _identity() -> list[iam.PolicyStatement]:
 
 def _application() -> list[iam.PolicyStatement]:
     linked = "ops.emr-serverless.amazonaws.com"  # EMR Serverless makes this role with the first application of an account
-    tags = verbs("emr-serverless", "ListTagsForResource TagResource UntagResource")
     application = verbs("emr-serverless", "DeleteApplication GetApplication StopApplication UpdateApplication")
-    logs = "CreateLogGroup DeleteLogGroup DeleteRetentionPolicy DescribeLogGroups ListTagsForResource PutRetentionPolicy TagResource"
+    logs = "CreateLogGroup DeleteLogGroup DeleteRetentionPolicy DescribeLogGroups PutRetentionPolicy"
     groups = [_arn("logs", f"log-group:{STACKS}"), _arn("logs", f"log-group:/aws/lambda/{STACKS}")]
     return [
         allow("CreateApplication", ["emr-serverless:CreateApplication"], [_arn("emr-serverless", "/*")], TAGGING),
         allow("Applications", application, [_arn("emr-serverless", "/applications/*")], TAGGED),
-        allow("TagApplications", tags, [_arn("emr-serverless", "/applications/*")]),
+        allow("TagApplications", verbs("emr-serverless", TAGS), [_arn("emr-serverless", "/applications/*")]),
         allow(
             "ServiceLinkedRole",
             ["iam:CreateServiceLinkedRole"],
             [_iam(f"role/aws-service-role/{linked}/*")],
             {"StringEquals": {"iam:AWSServiceName": linked}},
         ),
-        allow("LogGroups", verbs("logs", f"{logs} UntagResource"), groups),
+        allow("LogGroups", verbs("logs", f"{logs} {TAGS}"), groups),
     ]
 
 
@@ -73,15 +72,14 @@ def _watch() -> list[iam.PolicyStatement]:
     rule = "DeleteRule DescribeRule ListTargetsByRule PutRule PutTargets RemoveTargets"
     topic = "CreateTopic DeleteTopic GetTopicAttributes ListSubscriptionsByTopic SetTopicAttributes Subscribe"
     alarm = "DeleteAlarms DescribeAlarms PutMetricAlarm"
-    tags = "ListTagsForResource TagResource UntagResource"
     mail = [_arn("sns", STACKS), _arn("sns", f"{STACKS}:*")]
     return [
-        allow("Rules", verbs("events", f"{rule} {tags}"), [_arn("events", f"rule/{STACKS}")]),
-        allow("Topics", verbs("sns", f"{topic} {tags} GetSubscriptionAttributes Unsubscribe"), mail),
-        allow("Alarms", verbs("cloudwatch", f"{alarm} {tags}"), [_arn("cloudwatch", f"alarm:{STACKS}")]),
+        allow("Rules", verbs("events", f"{rule} {TAGS}"), [_arn("events", f"rule/{STACKS}")]),
+        allow("Topics", verbs("sns", f"{topic} {TAGS} GetSubscriptionAttributes Unsubscribe"), mail),
+        allow("Alarms", verbs("cloudwatch", f"{alarm} {TAGS}"), [_arn("cloudwatch", f"alarm:{STACKS}")]),
         # A dashboard's ARN has no region, and its name is CloudFormation's: it begins with the construct's
         allow("Dashboards", verbs("cloudwatch", "DeleteDashboards GetDashboard PutDashboard"), [_global("cloudwatch", "dashboard/Watch*")]),
-        allow("Budgets", verbs("budgets", f"ModifyBudget ViewBudget {tags}"), [_global("budgets", "budget/*")]),
+        allow("Budgets", verbs("budgets", f"ModifyBudget ViewBudget {TAGS}"), [_global("budgets", "budget/*")]),
     ]
 
 
