@@ -36,7 +36,7 @@ class Target:
 
 
 class Delivery(Construct):
-    """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policy.
+    """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policies.
 
     A job reaches a role through its GitHub environment: NAME deploys, NAME-run runs. Who may use these, and after whose
     approval, is set in the repository.
@@ -51,9 +51,10 @@ class Delivery(Construct):
             if provider_arn
             else iam.OidcProviderNative(self, "GitHub", url=f"https://{ISSUER}", client_ids=[AUDIENCE])
         )
-        self.execution_policy = iam.ManagedPolicy(
-            self, "ExecutionPolicy", description="What CloudFormation may do to deploy Verger", statements=execution_statements()
-        )
+        self.execution_policies = [
+            iam.ManagedPolicy(self, f"Execution{name}", description="What CloudFormation may do to deploy Verger", statements=statements)
+            for name, statements in execution_statements().items()
+        ]
         names = [target.environment.name for target in targets]
         self.deploy_role = self._role("DeployRole", repository, names, "Deploys Verger")
         self.deploy_role.add_to_policy(_assume_bootstrap_roles())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Aws
@@ -10,9 +11,20 @@ from aws_cdk import aws_kms as kms
 
 Conditions = Mapping[str, Mapping[str, object]]
 
+# Every resource, or every one of a type. A bucket's name comes first in its ARN, so `*` there is never the first thing.
+EVERY = re.compile(r"\*|arn:[^:]*:(?!s3:)[^:]*:[^:]*:[^:]*:(/?[a-z-]+[:/])?\*")
+NO_RESOURCE = "the action takes no resource (Service Authorization Reference)"
 
-def allow(sid: str, actions: Sequence[str], resources: Sequence[str], conditions: Conditions | None = None) -> iam.PolicyStatement:
-    """A statement that allows these actions on these resources; its name says what for."""
+
+def allow(
+    sid: str, actions: Sequence[str], resources: Sequence[str], conditions: Conditions | None = None, *, because: str = ""
+) -> iam.PolicyStatement:
+    """A statement that allows these actions on these resources; its name says what for.
+
+    ValueError where it has a wildcard for an action, or for every resource of a type, and `because` does not say why.
+    """
+    if not because and (any("*" in action for action in actions) or any(map(EVERY.fullmatch, resources))):
+        raise ValueError(f"{sid} has a wildcard and no reason for it")
     return iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions)
 
 

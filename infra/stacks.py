@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, DefaultStackSynthesizer, Stack, Tags
+from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack, Tags
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -109,19 +109,25 @@ class WatchStack(EnvironmentStack):
 
 
 class DeliveryStack(Stack):
-    """One for the account: it is the environments' that are synthesised with it."""
+    """One for the account: it is the environments' that are synthesised with it.
+
+    It is deployed with the credentials of whoever deploys it, an administrator's, and not through the roles of
+    `cdk bootstrap`: what CI may do is not for CI to change.
+    """
 
     def __init__(self, scope: Construct, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
-        super().__init__(scope, "Verger-Delivery", description="Verger: how CI deploys and runs it")
+        super().__init__(
+            scope, "Verger-Delivery", description="Verger: how CI deploys and runs it", synthesizer=CliCredentialsStackSynthesizer()
+        )
         Tags.of(self).add("verger:project", "verger")
         self.delivery = Delivery(self, "Delivery", repository=repository, provider_arn=provider_arn, targets=targets)
         CfnOutput(self, "DeployRoleArn", value=self.delivery.deploy_role.role_arn, description="For the deploy workflow")
         for name, role in self.delivery.run_roles.items():
             CfnOutput(self, f"RunRoleArn{name.capitalize()}", value=role.role_arn, description=f"For the run workflow, in {name}")
-        arn = self.delivery.execution_policy.managed_policy_arn
+        policies = ",".join(policy.managed_policy_arn for policy in self.delivery.execution_policies)
         CfnOutput(
             self,
             "Bootstrap",
-            value=f"cdk bootstrap --cloudformation-execution-policies {arn}",
+            value=f"cdk bootstrap --cloudformation-execution-policies {policies}",
             description="Takes AdministratorAccess from CloudFormation in this account and region",
         )
