@@ -1,7 +1,7 @@
 """What CloudFormation may do when it deploys an environment: the policies for `cdk bootstrap`, instead of AdministratorAccess.
 
-It does not reach Verger-Delivery, which holds these policies and the roles of CI: whoever could change those would be bound
-by nothing here. Those are an administrator's to deploy.
+It reaches neither Verger-Delivery, which holds these policies and the roles of CI, nor Verger-Boundary: whoever could change
+those would be bound by nothing here. They are an administrator's to deploy.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
-from infra.policies import NO_RESOURCE, allow, verbs
+from infra.boundary import boundary_arn
+from infra.policies import BUCKETS, NO_RESOURCE, STACKS, allow, arn, verbs
 
-# CloudFormation names what it makes after the stack: Verger-dev-Job-..., and buckets in lower case.
-STACKS, BUCKETS = "Verger-*", "verger-*"
 ROLES = ("Verger-*-Job-*", "Verger-*-Storage-*")  # of runs, and of the function that empties a bucket
 
 TAGS = "ListTagsForResource TagResource UntagResource"  # as most services call it
@@ -35,9 +34,9 @@ def _stacks() -> list[iam.PolicyStatement]:
     parameter = "AddTagsToResource DeleteParameter GetParameters ListTagsForResource PutParameter RemoveTagsFromResource"
     return [
         # Fn::GetStackOutput, which hands values from stack to stack
-        allow("Outputs", ["cloudformation:DescribeStacks"], [_arn("cloudformation", f"stack/{STACKS}")]),
-        allow("Parameters", verbs("ssm", parameter), [_arn("ssm", "parameter/verger/*")]),
-        allow("BootstrapVersion", ["ssm:GetParameters"], [_arn("ssm", "parameter/cdk-bootstrap/*")]),
+        allow("Outputs", ["cloudformation:DescribeStacks"], [arn("cloudformation", f"stack/{STACKS}")]),
+        allow("Parameters", verbs("ssm", parameter), [arn("ssm", "parameter/verger/*")]),
+        allow("BootstrapVersion", ["ssm:GetParameters"], [arn("ssm", "parameter/cdk-bootstrap/*")]),
     ]
 
 
@@ -47,36 +46,38 @@ def _storage() -> list[iam.PolicyStatement]:
     made = "DescribeKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags PutKeyPolicy ScheduleKeyDeletion"
     function = "CreateFunction DeleteFunction InvokeFunction ListTags TagResource UntagResource UpdateFunctionCode"
     return [
-        allow("Buckets", verbs("s3", f"{bucket} {settings} {TAGS}"), [_arn("s3", BUCKETS, where=":")]),
+        allow("Buckets", verbs("s3", f"{bucket} {settings} {TAGS}"), [arn("s3", BUCKETS, where=":")]),
         allow(
             "ReadBuckets",
             ["s3:GetBucket*", "s3:Get*Configuration"],
-            [_arn("s3", BUCKETS, where=":")],
+            [arn("s3", BUCKETS, where=":")],
             because="CloudFormation reads every setting of a bucket back; none of these reads an object",
         ),
-        allow("ReadAssets", ["s3:GetObject"], [_arn("s3", f"cdk-*-assets-{Aws.ACCOUNT_ID}-{Aws.REGION}/*", where=":")]),
+        allow("ReadAssets", ["s3:GetObject"], [arn("s3", f"cdk-*-assets-{Aws.ACCOUNT_ID}-{Aws.REGION}/*", where=":")]),
         allow("CreateKey", verbs("kms", "CreateKey TagResource"), ["*"], TAGGING, because=NO_NAME_YET),
         allow(
-            "Keys", verbs("kms", f"{made} TagResource UntagResource UpdateKeyDescription"), [_arn("kms", "key/*")], TAGGED, because=ID_ONLY
+            "Keys", verbs("kms", f"{made} TagResource UntagResource UpdateKeyDescription"), [arn("kms", "key/*")], TAGGED, because=ID_ONLY
         ),
         # The function that empties a disposable bucket
         allow(
             "BucketCleaner",
             verbs("lambda", f"{function} GetFunction* GetRuntimeManagementConfig UpdateFunctionConfiguration"),
-            [_arn("lambda", f"function:{STACKS}")],
+            [arn("lambda", f"function:{STACKS}")],
             because="CloudFormation reads every setting of a function back",
         ),
     ]
 
 
 def _roles() -> list[iam.PolicyStatement]:
-    """Roles of runs and of the bucket cleaner. Their permissions are what their templates say: nothing here bounds those."""
+    """Roles of runs and of the bucket cleaner. Their permissions are what their templates say, and at most the boundary."""
     roles = [_iam(f"role/{name}") for name in ROLES]
-    named = "CreateRole DeleteRole GetRole ListRoleTags TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"
-    inline = "DeleteRolePolicy GetRolePolicy ListAttachedRolePolicies ListRolePolicies PutRolePolicy"
+    named = "DeleteRole GetRole ListRoleTags TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"
+    inline = "DeleteRolePolicy GetRolePolicy ListAttachedRolePolicies ListRolePolicies"
+    giving = "CreateRole PutRolePermissionsBoundary PutRolePolicy"
     write_logs = f"arn:{Aws.PARTITION}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
     return [
         allow("Roles", verbs("iam", f"{named} {inline}"), roles),
+        allow("BoundRoles", verbs("iam", giving), roles, {"ArnEquals": {"iam:PermissionsBoundary": boundary_arn()}}),
         allow("CleanersLogs", verbs("iam", "AttachRolePolicy DetachRolePolicy"), roles, {"ArnEquals": {"iam:PolicyARN": write_logs}}),
         allow("PassCleanersRole", ["iam:PassRole"], roles, {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}),
     ]
@@ -85,8 +86,8 @@ def _roles() -> list[iam.PolicyStatement]:
 def _application() -> list[iam.PolicyStatement]:
     linked = "ops.emr-serverless.amazonaws.com"  # EMR Serverless makes this role with the first application of an account
     made = "DeleteApplication GetApplication StopApplication UpdateApplication"
-    applications = [_arn("emr-serverless", "/applications/*")]
-    interfaces = [_arn("ec2", f"{kind}/*") for kind in ("network-interface", "security-group", "subnet")]
+    applications = [arn("emr-serverless", "/applications/*")]
+    interfaces = [arn("ec2", f"{kind}/*") for kind in ("network-interface", "security-group", "subnet")]
     logs = "CreateLogGroup DeleteLogGroup DeleteRetentionPolicy GetDataProtectionPolicy PutRetentionPolicy"
     return [
         allow("CreateApplication", ["emr-serverless:CreateApplication"], ["*"], TAGGING, because=NO_RESOURCE),
@@ -105,7 +106,7 @@ def _application() -> list[iam.PolicyStatement]:
             [_iam(f"role/aws-service-role/{linked}/*")],
             {"StringEquals": {"iam:AWSServiceName": linked}},
         ),
-        allow("LogGroups", verbs("logs", f"{logs} {TAGS}"), [_arn("logs", f"log-group:{STACKS}")]),
+        allow("LogGroups", verbs("logs", f"{logs} {TAGS}"), [arn("logs", f"log-group:{STACKS}")]),
         allow(
             "FindLogGroups", verbs("logs", "DescribeIndexPolicies DescribeLogGroups DescribeResourcePolicies"), ["*"], because=NO_RESOURCE
         ),
@@ -118,20 +119,16 @@ def _watch() -> list[iam.PolicyStatement]:
     # Its ARN has no region. CloudFormation names it after the construct (cloudformation-coverage-roadmap #783), others after the stack
     dashboards = [_global("cloudwatch", f"dashboard/{name}") for name in ("Watch*", STACKS)]
     return [
-        allow("Rules", verbs("events", f"{rule} {TAGS}"), [_arn("events", f"rule/{STACKS}")]),
-        allow("Topics", verbs("sns", f"{topic} {TAGS} GetSubscriptionAttributes Unsubscribe"), [_arn("sns", STACKS)]),
-        allow("Alarms", verbs("cloudwatch", f"DeleteAlarms DescribeAlarms PutMetricAlarm {TAGS}"), [_arn("cloudwatch", f"alarm:{STACKS}")]),
+        allow("Rules", verbs("events", f"{rule} {TAGS}"), [arn("events", f"rule/{STACKS}")]),
+        allow("Topics", verbs("sns", f"{topic} {TAGS} GetSubscriptionAttributes Unsubscribe"), [arn("sns", STACKS)]),
+        allow("Alarms", verbs("cloudwatch", f"DeleteAlarms DescribeAlarms PutMetricAlarm {TAGS}"), [arn("cloudwatch", f"alarm:{STACKS}")]),
         allow("Dashboards", verbs("cloudwatch", f"DeleteDashboards GetDashboard PutDashboard {TAGS}"), dashboards),
         allow("Budgets", verbs("budgets", f"ModifyBudget ViewBudget {TAGS}"), [_global("budgets", "budget/*")], because=UNKNOWN_NAME),
     ]
 
 
-def _arn(service: str, resource: str, *, where: str = f"{Aws.REGION}:{Aws.ACCOUNT_ID}") -> str:
-    return f"arn:{Aws.PARTITION}:{service}:{where}:{resource}"
-
-
 def _global(service: str, resource: str) -> str:
-    return _arn(service, resource, where=f":{Aws.ACCOUNT_ID}")
+    return arn(service, resource, where=f":{Aws.ACCOUNT_ID}")
 
 
 def _iam(resource: str) -> str:

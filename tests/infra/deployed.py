@@ -57,6 +57,11 @@ class Account:
         attached = [each for each in self.all("AWS::IAM::Policy") if role.name in each.properties["Roles"]]
         return [each.properties["PolicyDocument"] for each in attached]
 
+    def boundary_of(self, role: Resource) -> Any | None:
+        """The document of the role's permissions boundary."""
+        arn = role.properties.get("PermissionsBoundary")
+        return next((each.properties["PolicyDocument"] for each in self.all("AWS::IAM::ManagedPolicy") if each.arn == arn), None)
+
     def arn(self, service: str, resource: str, *, where: str | None = None) -> str:
         place = f"{self.region}:{self.number}" if where is None else where
         return f"arn:{self.partition}:{service}:{place}:{resource}"
@@ -81,16 +86,18 @@ class Account:
         template = self.templates[stack]["Resources"][logical_id]
         name = f"{stack}-{logical_id}-{RANDOM}"
         role = f"{name[: 63 - len(RANDOM)].rstrip('-')}-{RANDOM}"  # at most 64 characters
-        url = template.get("Properties", {}).get("Name")
+        properties = template.get("Properties", {})
+        given = self.resolve(properties.get("ManagedPolicyName", name), stack)
+        path = properties.get("Name")
         here: dict[str, tuple[str, str]] = {
             "AWS::S3::Bucket": (name.lower(), self.arn("s3", name.lower(), where=":")),
             "AWS::KMS::Key": (f"{ID}-{stack}", self.arn("kms", f"key/{ID}-{stack}")),
             "AWS::IAM::Role": (role, self._global("iam", f"role/{role}")),
-            "AWS::IAM::ManagedPolicy": (self._global("iam", f"policy/{name}"), self._global("iam", f"policy/{name}")),
+            "AWS::IAM::ManagedPolicy": (self._global("iam", f"policy/{given}"), self._global("iam", f"policy/{given}")),
             "AWS::IAM::OIDCProvider": (self._global("iam", f"oidc-provider/{GITHUB}"), self._global("iam", f"oidc-provider/{GITHUB}")),
             "AWS::EMRServerless::Application": (f"{ID}-{stack}", self.arn("emr-serverless", f"/applications/{ID}-{stack}")),
             "AWS::Logs::LogGroup": (name, self.arn("logs", f"log-group:{name}")),
-            "AWS::SSM::Parameter": (str(url), self.arn("ssm", f"parameter{url}")),
+            "AWS::SSM::Parameter": (str(path), self.arn("ssm", f"parameter{path}")),
             "AWS::SNS::Topic": (self.arn("sns", name), self.arn("sns", name)),
             "AWS::SNS::Subscription": (self.arn("sns", f"{name}:{ID}"), self.arn("sns", f"{name}:{ID}")),
             "AWS::Events::Rule": (name, self.arn("events", f"rule/{name}")),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +49,10 @@ class Request:
 
 def ask(requests: Sequence[Request]) -> list[str]:
     """An answer for each: Allowed, ImplicitlyDenied or ExplicitlyDenied. Fails where the simulator refuses a question or a policy."""
+    if not (REPOSITORY / "node_modules" / "@cloud-copilot" / "iam-simulate").is_dir():
+        lacking("no IAM simulator: make synth installs it")
     asked = json.dumps([request.simulation() for request in requests])
-    done = subprocess.run([_node(), SCRIPT], input=asked, capture_output=True, text=True, check=False)
+    done = subprocess.run([node(), SCRIPT], input=asked, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(done.stderr[-2000:])
     answers = json.loads(done.stdout)
@@ -59,7 +61,9 @@ def ask(requests: Sequence[Request]) -> list[str]:
     return answers
 
 
-def _node() -> str:
-    if not (REPOSITORY / "node_modules" / "@cloud-copilot" / "iam-simulate").is_dir():
-        lacking("no IAM simulator: make synth installs it")
-    return shutil.which("node") or lacking("no Node.js") or ""
+def node() -> str:
+    """The Node.js of the lock file."""
+    found = Path(sys.executable).with_name("node")
+    if not found.exists():
+        lacking("no Node in the virtual environment: make setup brings it")
+    return str(found)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.infra.account import account
-from tests.infra.deployed import Account, Resource
-from tests.infra.reference import formats, handlers, has_key
+from tests.infra.account import ALBUMS, account
+from tests.infra.deployed import Account, Resource, statements
+from tests.infra.reference import expand, formats, handlers, has_key, overlap
 from tests.infra.simulator import Context, Request, ask
 
 LONGEST = [("aws", "ap-southeast-1"), ("aws-us-gov", "us-gov-west-1"), ("aws-cn", "cn-northwest-1"), ("aws-iso-f", "us-isof-south-1")]
@@ -41,13 +42,17 @@ UNUSED: list[tuple[str, str, str]] = [
     ("AWS::SNS::Subscription", r"iam:.*|sns:SetSubscriptionAttributes", "Firehose, filters"),
     ("AWS::Events::Rule", r"iam:PassRole", "a role of the target"),
     ("AWS::Budgets::Budget", r"billing:GetBillingViewData", "a billing view of its own"),
-    ("AWS::IAM::Role", r"iam:(Put|Delete)RolePermissionsBoundary", "a permissions boundary"),
+    ("AWS::IAM::Role", r"iam:DeleteRolePermissionsBoundary", "no boundary"),
     ("AWS::IAM::Policy", r"iam:\w+(User|Group)Policy", "users and groups"),
 ]
 
 
 def policies(cloud: Account) -> list[Any]:
-    return [each.properties["PolicyDocument"] for each in cloud.all("AWS::IAM::ManagedPolicy")]
+    return [each.properties["PolicyDocument"] for each in cloud.all("AWS::IAM::ManagedPolicy") if each.stack == "Verger-Delivery"]
+
+
+def boundary(cloud: Account) -> str:
+    return cloud.one("Verger-Boundary", "AWS::IAM::ManagedPolicy").arn
 
 
 @pytest.mark.parametrize(("partition", "region"), LONGEST)
@@ -99,6 +104,7 @@ def context(phase: str, action: str) -> Context:
         **({"aws:RequestTag/verger:project": "verger"} if creates else OURS),
         "iam:PassedToService": "lambda.amazonaws.com",
         "iam:PolicyARN": LOGS,
+        "iam:PermissionsBoundary": boundary(account()),
         "iam:AWSServiceName": LINKED,
         "aws:CalledViaLast": LINKED,
     }
@@ -110,7 +116,7 @@ def test_the_policy_suffices_for_what_cloudformation_does_to_each_resource():
     calls = {
         (action, target, tuple(context(phase, action).items()))
         for resource in cloud.resources
-        if resource.stack != "Verger-Delivery" and resource.type.startswith("AWS::")
+        if resource.stack not in ("Verger-Boundary", "Verger-Delivery") and resource.type.startswith("AWS::")
         for phase, action in needs(resource)
         for target in targets(cloud, resource, action)
     }
@@ -160,13 +166,13 @@ def here(service: str, resource: str) -> str:
 
 def test_cloudformation_changes_nothing_that_says_what_ci_may_do():
     cloud = account()
-    mine = [policy.arn for policy in cloud.all("AWS::IAM::ManagedPolicy")]
+    mine = [policy.arn for policy in cloud.all("AWS::IAM::ManagedPolicy")]  # the boundary as well
     delivery = [role.arn for role in cloud.all("AWS::IAM::Role") if role.stack == "Verger-Delivery"]
     provider = cloud.one("Verger-Delivery", "AWS::IAM::OIDCProvider").arn
     changes = ("PutRolePolicy", "UpdateAssumeRolePolicy", "DeleteRole", "CreateRole", "DeleteRolePolicy")
     refused(
         [
-            *((f"iam:{change}", role) for role in delivery for change in changes),
+            *((f"iam:{change}", role, bounded(f"iam:{change}")) for role in delivery for change in changes),
             *(("iam:AttachRolePolicy", role, {"iam:PolicyARN": LOGS}) for role in delivery),
             *(
                 (f"iam:{change}", policy)
@@ -183,16 +189,98 @@ def test_cloudformation_changes_nothing_that_says_what_ci_may_do():
 
 
 def test_cloudformation_makes_nobody_that_is_not_a_role_of_an_environment():
+    within = {"iam:PermissionsBoundary": boundary(account())}
     refused(
         [
-            ("iam:CreateRole", iam("role/Admin")),
-            ("iam:CreateRole", iam("role/Verger")),
+            ("iam:CreateRole", iam("role/Admin"), within),
+            ("iam:CreateRole", iam("role/Verger-dev"), within),
             ("iam:CreateUser", iam("user/someone")),
             ("iam:CreateAccessKey", iam("user/someone")),
             ("iam:CreatePolicy", iam("policy/Verger-dev-Job-Policy")),
             ("iam:CreateServiceLinkedRole", iam("role/aws-service-role/ec2.amazonaws.com/x"), {"iam:AWSServiceName": "ec2.amazonaws.com"}),
             ("sts:AssumeRole", iam("role/Admin")),
         ]
+    )
+
+
+def bounded(action: str) -> Context:
+    return {"iam:PermissionsBoundary": boundary(account())} if has_key(action, "iam:PermissionsBoundary") else {}
+
+
+def test_cloudformation_makes_no_role_without_the_boundary_and_takes_it_from_none():
+    cloud = account()
+    role = cloud.one("Verger-dev-Job", "AWS::IAM::Role").arn
+    giving = [f"iam:{action}" for action in ("CreateRole", "PutRolePolicy", "PutRolePermissionsBoundary")]
+    refused(
+        [
+            *((action, role) for action in giving),
+            *((action, role, {"iam:PermissionsBoundary": ADMINISTRATOR}) for action in giving),
+            ("iam:DeleteRolePermissionsBoundary", role, {"iam:PermissionsBoundary": boundary(cloud)}),
+        ]
+    )
+
+
+def test_every_role_of_an_environment_has_the_boundary():
+    cloud = account()
+    roles = [role for role in cloud.all("AWS::IAM::Role") if role.stack != "Verger-Delivery"]
+    assert {role.stack.split("-")[1] for role in roles} == {"dev", "prod", "full"}
+    assert {role.properties.get("PermissionsBoundary") for role in roles} == {boundary(cloud)}
+
+
+def test_no_policy_takes_a_role_beyond_the_boundary():
+    """A run's role with every permission that there is may do no more than this."""
+    cloud = account()
+    role = cloud.one("Verger-full-Job", "AWS::IAM::Role")
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    beyond = [
+        ("iam:CreateUser", iam("user/someone")),
+        ("iam:PassRole", role.arn),
+        ("sts:AssumeRole", iam("role/Admin")),
+        ("s3:GetObject", "arn:aws:s3:::payroll/1.csv"),
+        ("s3:PutObject", "arn:aws:s3:::photos/1.jpg"),
+        ("s3:PutObject", "arn:aws:s3:::cdk-hnb659fds-assets-111122223333-eu-west-1/artifacts/full/0.zip"),
+        ("s3:DeleteBucket", cloud.one("Verger-full-Storage", "AWS::S3::Bucket").arn),
+        ("kms:Decrypt", cloud.one("Verger-full-Storage", "AWS::KMS::Key").arn),
+        ("ssm:GetParameter", here("ssm", "parameter/payroll")),
+        ("secretsmanager:GetSecretValue", here("secretsmanager", "secret:payroll-AbCdEf")),
+        ("ec2:RunInstances", here("ec2", "instance/i-1")),
+        ("lambda:InvokeFunction", here("lambda", "function:payroll")),
+        ("emr-serverless:StartJobRun", here("emr-serverless", "/applications/1")),
+        ("logs:PutLogEvents", here("logs", "log-group:payroll:log-stream:1")),
+    ]
+    free = [
+        Request(role.arn, *call, cloud.number, policies=[everything], resource_policy=cloud.resource_policy(call[1])) for call in beyond
+    ]
+    assert ask(free) == ["Allowed"] * len(beyond)
+    assert ask([replace(each, boundary=cloud.boundary_of(role)) for each in free]) == ["ImplicitlyDenied"] * len(beyond)
+
+
+def test_the_boundary_is_for_environments_that_are_not_synthesised_as_well():
+    cloud = account()
+    own = cloud.one("Verger-Boundary", "AWS::IAM::ManagedPolicy").properties["PolicyDocument"]
+    role = cloud.one("Verger-dev-Job", "AWS::IAM::Role").arn
+    assert ask([Request(role, "s3:GetObject", f"{ALBUMS}/1.jpg", cloud.number, policies=[own])]) == ["Allowed"]
+
+
+def test_the_boundary_leaves_the_bucket_cleaner_what_the_bucket_grants_it():
+    """The grant is to the role by its ARN, so the boundary limits it ("Permissions boundaries", IAM User Guide)."""
+    cloud = account()
+    (role,) = (role for role in cloud.all("AWS::IAM::Role") if role.stack == "Verger-dev-Storage")
+    bucket = cloud.one("Verger-dev-Storage", "AWS::S3::Bucket").arn
+    document = cloud.resource_policy(bucket)
+    (granted,) = (body for body in statements(document) if body["Effect"] == "Allow")
+    assert granted["Principal"] == {"AWS": role.arn}
+    calls = [
+        (action, arn)
+        for pattern in granted["Action"]
+        for action in expand(pattern)
+        for arn in (bucket, f"{bucket}/images/1.jpg")
+        if any(overlap(each, arn) and ("/" in each) == ("/" in arn) for each in formats(action))
+    ]
+    limits = cloud.boundary_of(role)
+    assert calls
+    assert ask([Request(role.arn, *call, cloud.number, boundary=limits, resource_policy=document) for call in calls]) == ["Allowed"] * len(
+        calls
     )
 
 

@@ -198,7 +198,8 @@ def answers(role: Resource, lines: Sequence[Line], names: dict[str, str]) -> lis
         arn = resource.format(**names)
         keys = {key: value.format(**names) for key, value in (context[0] if context else {}).items()}
         policy = cloud.resource_policy(arn)
-        requests.append(Request(role.arn, action, arn, cloud.number, keys, cloud.policies_of(role), resource_policy=policy))
+        own, boundary = cloud.policies_of(role), cloud.boundary_of(role)
+        requests.append(Request(role.arn, action, arn, cloud.number, keys, own, boundary=boundary, resource_policy=policy))
     return ask(requests)
 
 
