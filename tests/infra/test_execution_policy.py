@@ -262,6 +262,17 @@ def test_the_boundary_is_for_environments_that_are_not_synthesised_as_well():
     assert ask([Request(role, "s3:GetObject", f"{ALBUMS}/1.jpg", cloud.number, policies=[own])]) == ["Allowed"]
 
 
+def test_the_boundary_has_no_action_that_no_role_of_an_environment_needs():
+    cloud = account()
+    roles = [role for role in cloud.all("AWS::IAM::Role") if role.properties.get("PermissionsBoundary")]
+    granted = [each.properties["PolicyDocument"] for each in cloud.all("AWS::S3::BucketPolicy")]
+    documents = [*granted, *(policy for role in roles for policy in cloud.policies_of(role))]
+    of_lambda = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]  # AWSLambdaBasicExecutionRole
+    needed = [action for each in documents for body in statements(each) if body["Effect"] == "Allow" for action in body["Action"]]
+    limits = [action for body in statements(cloud.boundary_of(roles[0])) for action in body["Action"]]
+    assert [action for action in limits if action not in (*needed, *of_lambda)] == []
+
+
 def test_the_boundary_leaves_the_bucket_cleaner_what_the_bucket_grants_it():
     """The grant is to the role by its ARN, so the boundary limits it ("Permissions boundaries", IAM User Guide)."""
     cloud = account()
