@@ -22,6 +22,8 @@ from job import contract
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+# Not .tar.gz: an asset's key keeps the last extension only, and Spark unpacks no .gz
+ENVIRONMENT_ARCHIVE = "environment.tgz"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
@@ -83,7 +85,7 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
         ROOT / "job" / "__main__.py",
         job_package,
         found_or_placeholder("model.zip", problem, zipped),
-        found_or_placeholder("environment.tar.gz", problem_of_archive, archive),
+        found_or_placeholder(ENVIRONMENT_ARCHIVE, problem_of_archive, archive),
         tuple(missing),
     )
 
@@ -119,7 +121,7 @@ def _environment_archive(environment: Environment, *, folder: Path) -> tuple[Pat
     """Where the packages' archive for the environment's release and architecture is, and what is wrong with it, if anything."""
     release, architecture = environment.release.label, environment.architecture
     hint = f"python -m bootstrap environment --release {release} --architecture {architecture}"
-    archive = folder / "environment" / f"{release}-{architecture}" / "environment.tar.gz"
+    archive = folder / "environment" / f"{release}-{architecture}" / ENVIRONMENT_ARCHIVE
     card = archive.with_name("environment.json")
     if not archive.is_file() or not card.is_file():
         return archive, InfraError(f"no packages for {release} on {architecture} in {_shown(archive.parent)}", hint)
