@@ -13,7 +13,7 @@ import numpy as np
 
 from job.contract import KERAS_MODEL, Engine, ModelCard, card_of
 from job.decode.options import Decoding
-from job.decode.pixels import Decoded, Fault, Reason, decode, too_large
+from job.decode.pixels import Decoded, Fault, Lap, Reason, decode, too_large
 from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
@@ -85,7 +85,7 @@ class Embedded:
 
 
 class Stopwatch:
-    """Seconds of this task by step: read, decode, infer, write."""
+    """Seconds of this task by step: start, read, decode, resize, infer, arrow, parquet."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -105,8 +105,8 @@ def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how
     rows = iter(images)
     while batch := list(islice(rows, network.batch)):
         watch.lap("read")
-        decoded = [_decode(image, side=network.card.input_size, how=how) for image in batch]
-        watch.lap("decode")
+        decoded = [_decode(image, side=network.card.input_size, how=how, lap=watch.lap) for image in batch]
+        watch.lap("decode")  # what a fault cost, and closing the last picture
         usable = [outcome.pixels for outcome in decoded if isinstance(outcome, Decoded)]
         features = iter(embed(np.stack(usable)) if len(usable) > 1 else [embed(pixels[None])[0] for pixels in usable])
         watch.lap("infer")
@@ -114,10 +114,10 @@ def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how
             yield (Embedded(image, fault=outcome) if isinstance(outcome, Fault) else _embedded(image, outcome, next(features)))
 
 
-def _decode(image: Image, *, side: int, how: Decoding) -> Decoded | Fault:
+def _decode(image: Image, *, side: int, how: Decoding, lap: Lap) -> Decoded | Fault:
     if isinstance(image.data, OSError):
         return Fault(Reason.UNREADABLE, f"{type(image.data).__name__}: {image.data.strerror}")
-    return too_large(image.size, how) if image.data is None else decode(image.data, side=side, how=how)
+    return too_large(image.size, how) if image.data is None else decode(image.data, side=side, how=how, lap=lap)
 
 
 def _embedded(image: Image, decoded: Decoded, features: Features) -> Embedded:

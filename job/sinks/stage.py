@@ -62,16 +62,14 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     images = read_images(rows_of(share), reader=open_reader(plan.root), max_bytes=plan.how.max_bytes)
     embedded = embed_images(images, network=plan.network, folder=plan.folder(), how=plan.how, watch=watch)
     rows = list(_without_bytes(embedded))
-    usable = [row for row in rows if row.fault is None]
-    faults = [row for row in rows if row.fault is not None]
-    name = f"part-{share.index:06}.parquet"
-    if usable:
-        tables.write_features(usable, network=plan.network, file=plan.staging / contract.FEATURES / name)
-    if faults:
-        tables.write_faults(faults, file=plan.staging / contract.FAULTS / name)
-    watch.lap("write")
-    reasons = Counter(row.fault.reason.value for row in faults if row.fault)
-    tally = Tally(len(usable), reasons, sum(row.image.size for row in rows), Counter(watch.seconds))
+    features, faults = tables.features_table(rows, network=plan.network), tables.faults_table(rows)
+    watch.lap("arrow")
+    for folder, table in ((contract.FEATURES, features), (contract.FAULTS, faults)):
+        if table.num_rows:
+            tables.write_table(table, file=plan.staging / folder / f"part-{share.index:06}.parquet")
+    watch.lap("parquet")
+    reasons = Counter(row.fault.reason.value for row in rows if row.fault)
+    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds))
     count(tally)
     return tally
 
@@ -86,9 +84,9 @@ def write_missing(network: Network, staging: Path) -> None:
     """An empty file for a dataset that got no rows, so that it can be read all the same."""
     name = "part-000000.parquet"
     if not any((staging / contract.FEATURES).glob("*.parquet")):
-        tables.write_features([], network=network, file=staging / contract.FEATURES / name)
+        tables.write_table(tables.features_table([], network=network), file=staging / contract.FEATURES / name)
     if not any((staging / contract.FAULTS).glob("*.parquet")):
-        tables.write_faults([], file=staging / contract.FAULTS / name)
+        tables.write_table(tables.faults_table([]), file=staging / contract.FAULTS / name)
 
 
 def check_rows(tally: Tally, *, images: int, staging: Path) -> None:

@@ -72,6 +72,12 @@ def test_every_image_listed_is_a_row_of_features_or_of_faults(job, mixed, result
     assert {row["reason"] for row in faults.to_pylist()} == {"empty", "not_an_image", "truncated"}
 
 
+def test_a_run_says_where_its_workers_time_went(job, mixed, results):
+    seconds = job("featurize", "--images", mixed, "--results", results)["featurize"]["worker_seconds"]
+    assert list(seconds) == ["start", "read", "decode", "resize", "infer", "arrow", "parquet"]
+    assert all(spent >= 0 for spent in seconds.values())
+
+
 def test_a_bad_image_leaves_its_neighbours_bit_identical(job, pictures, mixed, tmp_path):
     job("featurize", "--images", pictures, "--results", tmp_path / "good")
     job("featurize", "--images", mixed, "--results", tmp_path / "mixed-results")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from time import perf_counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,17 @@ def test_features_that_are_not_finite_are_a_fault_and_no_row(batch: int) -> None
     rows = embedded([image("1", png(1)), image("7", png(7)), image("2", png(2))], Network(batch, poison=7.0))
     assert [row.fault.reason.value if row.fault else None for row in rows] == [None, "not_finite", None]
     assert rows[1].features is None
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_every_second_is_some_step_s(batch: int) -> None:
+    began = perf_counter()
+    watch = Stopwatch()
+    images = [image("1", png(1)), image("a", b""), image("2", png(2))]
+    list(embed_images(images, network=Network(batch), folder=Path(), how=Decoding(), watch=watch))  # type: ignore[arg-type]
+    assert list(watch.seconds) == ["start", "read", "decode", "resize", "infer"]
+    assert all(seconds > 0 for seconds in watch.seconds.values())
+    assert sum(watch.seconds.values()) <= perf_counter() - began
 
 
 def test_a_batch_of_faults_alone_asks_the_network_nothing() -> None:

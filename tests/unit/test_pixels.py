@@ -348,6 +348,27 @@ def test_applying_orientation_survives_another_exif_tag_of_a_wrong_type() -> Non
     )
 
 
+# --- laps -----------------------------------------------------------------------------------------------------------
+
+
+def laps(data: bytes) -> list[str]:
+    """The steps that decoding tells the end of."""
+    told: list[str] = []
+    decode(data, side=SIDE, how=Decoding(), lap=told.append)
+    return told
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "TIFF"])
+def test_decoding_and_resizing_are_told_apart(format_: str) -> None:
+    assert laps(encoded(picture(), format_)) == ["decode", "resize"]
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF"])
+def test_the_last_byte_is_decoded_before_decoding_is_said_to_be_over(format_: str) -> None:
+    data = encoded(picture(), format_)
+    assert laps(data[: len(data) * 3 // 4]) == []  # Pillow decodes when pixels are asked for: lazily, this would fail in the resize
+
+
 # --- fast decoding --------------------------------------------------------------------------------------------------
 
 FAST = Decoding(fast=True)
