@@ -77,12 +77,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """pixels (side, side, 3) uint8; width, height and format of the file, before any turning or scaling."""
+    """pixels (side, side, 3) uint8; width, height and format of the file, before any turning or scaling.
+
+    scaled: the JPEG decoder made it smaller, as Decoding.fast allows, and so changed its pixels
+    """
 
     pixels: Pixels
     width: int
     height: int
     format: str
+    scaled: bool = False
 
 
 def untimed(_step: str) -> None:
@@ -105,6 +109,7 @@ def decode(data: bytes, *, side: int, how: Decoding, lap: Lap = untimed) -> Deco
                 return Fault(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than {how.max_pixels}")
             if how.fast:
                 image.draft(None, (side * FAST_DECODE_FACTOR, side * FAST_DECODE_FACTOR))
+            scaled = image.size != (width, height)
             _scale_colour_key(image)
             image.load()
             turn = TURNS.get(_orientation(image)) if how.apply_orientation else None
@@ -113,7 +118,7 @@ def decode(data: bytes, *, side: int, how: Decoding, lap: Lap = untimed) -> Deco
             lap("decode")  # load() has decoded it, as the resize below would otherwise, and be charged for it
             pixels = np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
             lap("resize")
-            return Decoded(pixels, width, height, image.format or "")
+            return Decoded(pixels, width, height, image.format or "", scaled)
     except UnsupportedModeError as error:
         return Fault(Reason.UNSUPPORTED, str(error))
     except DECODER_ERRORS as error:

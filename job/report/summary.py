@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from job import contract
@@ -59,6 +61,7 @@ def featurize_account(
         "seconds": dict(seconds),
         "images_per_second": round(tally.images / max(seconds["featurize"], 1e-9), 1),
         "worker_seconds": {step: round(spent, 3) for step, spent in tally.seconds.items()},
+        "fast_decode_error": _spread(tally.fast_decode_errors) if config.how.fast else None,
         "model": network.card,
         "random_weights": network.card.is_random,
         "config": config,
@@ -66,6 +69,11 @@ def featurize_account(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
     }
+
+
+def _spread(errors: Sequence[float]) -> Summary:
+    """How many there are, the middle one and the largest, which are null of none."""
+    return {"count": len(errors), "median": median(errors) if errors else None, "max": max(errors, default=None)}
 
 
 def fit_account(model: PcaModel, *, config: FitConfig, source: str, seconds: float) -> Summary:

@@ -44,9 +44,18 @@ def _images(account: Summary) -> list[str]:
             f"{account['images_per_second']:,.0f} images/s; {', '.join(f'{stage} {clock(spent)}' for stage, spent in seconds.items())}",
         )
     )
+    if error := account.get("fast_decode_error"):  # an account of an earlier version has none
+        lines.append(row("fast decode", _fast_decode(error)))
     if account["random_weights"]:
         lines.append(row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
     return lines
+
+
+def _fast_decode(error: Summary) -> str:
+    if not error["count"]:
+        return "no picture to measure its error on"
+    many = f"{error['count']:,} picture{'s' * (error['count'] != 1)}"
+    return f"error in features: median {error['median']:.2%}, max {error['max']:.2%} of {many} measured"
 
 
 def _variance(account: Summary) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from job import contract
 from job.ahead import ahead
 from job.decode.options import Decoding
 from job.errors import RowsLost
-from job.features.stage import Embedded, Network, Stopwatch, embed_images
+from job.features.stage import Embedded, Network, Stopwatch, compare_first_scaled, embed_images
 from job.pca.model import PcaModel
 from job.pca.stage import FeatureSet, rows_of_features
 from job.sinks import tables
@@ -30,15 +30,19 @@ ROWS_PER_SHEET = 100_000  # of projections in one file: a spreadsheet opens it
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a task, or a run, did: rows written by kind, faults by reason, bytes read, seconds of workers by step."""
+    """What a task, or a run, did: rows written by kind, faults by reason, bytes read, seconds of workers by step.
+
+    fast_decode_errors: of features, one of each task that had a picture to measure it on
+    """
 
     features: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     size: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
+    fast_decode_errors: tuple[float, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.features + other.features, self.faults + other.faults, self.size + other.size, self.seconds + other.seconds)
+        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def images(self) -> int:
@@ -60,7 +64,9 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     """Reads, decodes, embeds and writes the images of one share; runs on an executor."""
     watch = Stopwatch()
     images = read_images(rows_of(share), reader=open_reader(plan.root), max_bytes=plan.how.max_bytes)
-    embedded = embed_images(images, network=plan.network, folder=plan.folder(), how=plan.how, watch=watch)
+    embed = partial(embed_images, network=plan.network, folder=plan.folder())
+    plainly = partial(embed, how=replace(plan.how, fast=False), watch=Stopwatch())
+    embedded = compare_first_scaled(embed(images, how=plan.how, watch=watch), plainly=plainly, watch=watch)
     rows = list(_without_bytes(embedded))
     features, faults = tables.features_table(rows, network=plan.network), tables.faults_table(rows)
     watch.lap("arrow")
@@ -69,7 +75,8 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
             tables.write_table(table, file=plan.staging / folder / f"part-{share.index:06}.parquet")
     watch.lap("parquet")
     reasons = Counter(row.fault.reason.value for row in rows if row.fault)
-    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds))
+    errors = tuple(row.fast_decode_error for row in rows if row.fast_decode_error is not None)
+    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds), errors)
     count(tally)
     return tally
 

@@ -224,6 +224,35 @@ def test_include_reads_only_such_names(job, mixed, results):
     assert (summary["featurize"]["features"], summary["featurize"]["faults"]) == (30, 2)
 
 
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """12 JPEGs large enough for their decoder to scale them, and a PNG that it leaves alone."""
+    root = tmp_path / "photographs"
+    root.mkdir()
+    for number in range(12):
+        picture(number, size=(320, 240)).save(root / f"{number:02}.jpg", quality=60)
+    picture(99).save(root / "99.png")
+    return root
+
+
+def test_a_run_with_fast_decoding_records_its_error_on_its_own_pictures(job, photographs, tmp_path):
+    plain = job("featurize", "--images", photographs, "--results", tmp_path / "plain")["featurize"]
+    fast = job("featurize", "--images", photographs, "--results", tmp_path / "fast", "--fast-decode")["featurize"]
+    assert plain["fast_decode_error"] is None
+    found, wanted = (rows(read(tmp_path / name / "features")) for name in ("fast", "plain"))
+    errors = np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+    measured = fast["fast_decode_error"]
+    assert 1 <= measured["count"] <= 12
+    assert np.isclose(errors, measured["max"], rtol=1e-5).any(), "one picture's, from the features that were written"
+    assert 0 < measured["median"] <= measured["max"]
+    assert fast["worker_seconds"]["compare"] > 0
+
+
+def test_fast_decoding_of_what_no_decoder_scales_measures_nothing(job, pictures, results):
+    summary = job("featurize", "--images", pictures, "--results", results, "--fast-decode")
+    assert summary["featurize"]["fast_decode_error"] == {"count": 0, "median": None, "max": None}
+
+
 def test_several_folders_make_one_dataset(job, pictures, results):
     job("featurize", "--images", pictures / "apple", "--images", pictures / "quince", "--results", results)
     assert sorted(set(read(results / "features")["label"].to_pylist())) == ["apple", "quince"]

@@ -399,6 +399,21 @@ def test_fast_decoding_leaves_other_formats_and_small_jpegs_alone(format_: str, 
     np.testing.assert_array_equal(pixels_of(data, how=FAST), pixels_of(data))
 
 
+@pytest.mark.parametrize(
+    ("format_", "size", "how", "scaled"),
+    [
+        ("JPEG", (2000, 1500), FAST, True),
+        ("JPEG", (2000, 1500), Decoding(), False),
+        ("JPEG", (2 * SIDE + 1, 2000), FAST, False),
+        ("PNG", (1200, 1000), FAST, False),
+    ],
+)
+def test_a_picture_says_whether_its_decoder_scaled_it(format_: str, size: tuple[int, int], how: Decoding, scaled: bool) -> None:
+    outcome = decode(encoded(picture(*size), format_), side=SIDE, how=how)
+    assert isinstance(outcome, Decoded)
+    assert outcome.scaled is scaled
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_fast_decoding_turns_a_photograph_as_the_exact_one_does(orientation: int) -> None:
     exif = Image.Exif()
