@@ -16,6 +16,7 @@ from job import contract
 from job.config import FeaturizeConfig, FitConfig, ProjectConfig
 from job.features.stage import Network
 from job.pca.model import PcaModel
+from job.pca.moments import Moments
 from job.pca.stage import FeatureSet
 from job.sinks.stage import Tally
 from job.sources.readers import printable
@@ -76,11 +77,16 @@ def _spread(errors: Sequence[float]) -> Summary:
     return {"count": len(errors), "median": median(errors) if errors else None, "max": max(errors, default=None)}
 
 
-def fit_account(model: PcaModel, *, config: FitConfig, source: str, seconds: float) -> Summary:
-    """What `fit` says of itself beside what save_model says of the model, in pca/model.json and so in the summary."""
+def fit_account(model: PcaModel, *, config: FitConfig, source: str, moments: Sequence[Moments], seconds: float) -> Summary:
+    """What `fit` says of itself beside what save_model says of the model, in pca/model.json and so in the summary.
+
+    moments: those of the results' own features, then of each of config.others
+    """
+    merged = zip(config.others, moments[1:], strict=True)
     return {
         "labels": sorted(config.only_labels) if config.only_labels else None,
         "moments_from": source,
+        "merged": [{"folder": printable(str(folder)), "rows": each.count} for folder, each in merged],
         "explained": float(model.explained_ratio.sum()),
         "explained_ratio": model.explained_ratio[:RATIOS].tolist(),
         "seconds": seconds,

@@ -71,4 +71,9 @@ def _variance(account: Summary) -> list[str]:
         cumulated += ratio
         lines.append(f"  {f'pc{place}':>8}  {ratio:6.1%}  {cumulated:6.1%}  {'█' * max(1, round(BAR * ratio / ratios[0]))}")
     needed = ", ".join(f"{k} for {share}" for share, k in account["components_for"].items())
-    return [*lines, row("needed", f"components: {needed}")]
+    merged = account.get("merged", ())  # an account of an earlier version has none
+    return [
+        *lines,
+        row("needed", f"components: {needed}"),
+        *(row("merged", f"{each['rows']:,} of these images by their moments in {each['folder']}") for each in merged),
+    ]

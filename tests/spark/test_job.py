@@ -380,6 +380,47 @@ def test_any_number_of_fold_tasks_gives_the_same_model(job, pictures, results, m
     np.testing.assert_allclose(load_model(results / "pca").components, oracle.components_, atol=1e-9)
 
 
+@pytest.mark.parametrize("cap", [32, 1])
+def test_a_fit_with_earlier_results_is_that_of_all_images_and_reads_none_of_their_features(job, pictures, results, tmp_path, cap):
+    labels = sorted(folder.name for folder in pictures.iterdir())
+    for number, label in enumerate(labels[:2]):
+        job("run", "--images", pictures / label, "--results", tmp_path / f"old{number}")
+        shutil.rmtree(tmp_path / f"old{number}" / "features")
+    job("featurize", "--images", pictures / labels[2], "--results", results)
+    others = ("--with", tmp_path / "old0", "--with", tmp_path / "old1" / "pca" / "moments")
+    fit = job("fit", "--results", results, *others, "--label-cap", cap)["fit"]
+    assert (fit["rows"], [each["rows"] for each in fit["merged"]]) == (60, [20, 20])
+    job("run", "--images", pictures, "--results", tmp_path / "all")
+    merged, whole = load_model(results / "pca"), load_model(tmp_path / "all" / "pca")
+    for name in ("mean", "explained_variance", "components"):
+        # the sums of 60 rows in another order; relative to the largest, as what is nearly zero has no digits to keep
+        expected = getattr(whole, name)
+        np.testing.assert_allclose(getattr(merged, name), expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
+
+
+def test_what_a_fit_keeps_is_of_its_own_features_whatever_it_merged(job, pictures, results, tmp_path):
+    job("run", "--images", pictures / "apple", "--results", tmp_path / "old")
+    job("run", "--images", pictures / "quince", "--results", results)
+    alone = load_model(results / "pca")
+    assert job("fit", "--results", results, "--with", tmp_path / "old", "--overwrite")["fit"]["rows"] == 40
+    again = job("fit", "--results", results, "--overwrite")["fit"]
+    assert (again["rows"], again["merged"], again["moments_from"]) == (20, [], "moments")
+    np.testing.assert_array_equal(load_model(results / "pca").components, alone.components)
+
+
+@pytest.mark.parametrize("cap", [32, 0])
+def test_labels_are_chosen_from_all_that_is_fitted(job, pictures, results, tmp_path, cap):
+    job("run", "--images", pictures, "--results", tmp_path / "old")
+    job("run", "--images", pictures / "quince", "--results", results, "--label-cap", cap)
+    with_old = ("fit", "--results", results, "--with", tmp_path / "old", "--overwrite", "--label-cap", cap)
+    fit = job(*with_old, "--only-labels", "apple,quince")["fit"]
+    assert (fit["rows"], [each["rows"] for each in fit["merged"]]) == (60, [40])
+    fit = job(*with_old, "--only-labels", "apple")["fit"]
+    assert (fit["rows"], [each["rows"] for each in fit["merged"]]) == (20, [20])
+    with pytest.raises(BadFeatures, match="fig"):
+        job(*with_old, "--only-labels", "apple,fig")
+
+
 def test_moments_of_features_that_have_changed_are_not_used(job, pictures, results):
     job("run", "--images", pictures, "--results", results)
     (results / "features" / "part-000000.parquet").unlink()

@@ -119,6 +119,13 @@ def test_an_uncentered_projection_is_called_one() -> None:
     assert "uncentered" not in table(SUMMARY)
 
 
+def test_the_table_tells_what_a_fit_merged() -> None:
+    text = table(SUMMARY | {"fit": FIT | {"merged": [{"folder": "/old", "rows": 2_340}, {"folder": "/older", "rows": 7}]}})
+    lines = [line for line in text.splitlines() if line.startswith("merged")]
+    assert [line.split()[1] for line in lines] == ["2,340", "7"]
+    assert [line.split()[-1] for line in lines] == ["/old", "/older"]
+
+
 @pytest.mark.parametrize(("stage", "line"), [("featurize", "images"), ("fit", "variance"), ("project", "projected")])
 def test_a_stage_that_has_not_run_has_no_line(stage: str, line: str) -> None:
     assert any(each.startswith(line) for each in table(SUMMARY).splitlines())
