@@ -63,7 +63,7 @@ def photographs(setting: Setting) -> str:
         f"{ratio(fast, plain, 'rate'):.1f}x (at least 4x)",
         f"error in features: median {median(errors):.2%}, max {max(errors):.2%}",
         f"{size / 1e6:.1f} MB each",
-        f"plain takes {middle(plain, 'core'):.0f} ms of a core, fast {middle(fast, 'core'):.0f}, entropy decoding alone {entropy * 1e3:.0f}",
+        f"of a core: plain {middle(plain, 'core'):.0f} ms, fast {middle(fast, 'core'):.0f}, its entropy decoding {entropy * 1e3:.0f}",
         f"n={setting.repeats}",
     )
 
