@@ -1,0 +1,94 @@
+"""An estimate of costs as a person and as a machine read it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, replace
+
+from bootstrap.costs import Estimate, Fleet, Group, Item, Worker, Workload, estimate
+from bootstrap.prices import FREE_DISK_GB, PRICES
+
+FACTORS = (0.5, 2.0)  # of the rate: what if it is half, or double
+HEADINGS: dict[Group, str] = {"upload": "once, to bring the images to S3", "run": "each run", "month": "each month that they stay"}
+
+
+def worker_of(text: str) -> Worker:
+    """The worker in "vCPUs x GB" or "vCPUs x GB x GB of disk", such as 4x8; ValueError for other text."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", text):
+        raise ValueError(f"{text!r} is no size: vCPUs x GB of memory, such as 4x8, or with GB of disk, such as 4x8x40")
+    worker = Worker(*map(int, text.split("x")))
+    if worker.disk_gb < FREE_DISK_GB:
+        raise ValueError(f"{text!r}: a worker has {FREE_DISK_GB} GB of disk at least")
+    return worker
+
+
+def as_json(work: Workload, fleet: Fleet, *, region: str) -> str:
+    """All that the table has, and the prices; "sensitivity" is what is so at other rates."""
+    found = estimate(work, fleet, PRICES[region])
+    return json.dumps(
+        {
+            "region": region,
+            "prices": asdict(PRICES[region]),
+            "work": asdict(work),
+            "fleet": asdict(fleet),
+            "billed_s": found.billed_s,
+            "wall_s": found.wall_s,
+            "items": [asdict(item) for item in found.items],
+            "usd": {**{group: found.usd_of(group) for group in HEADINGS}, "total": found.usd},
+            "sensitivity": [
+                {"rate": other.rate, "run_usd": bill.usd_of("run"), "wall_s": bill.wall_s} for other, bill in _others(work, fleet, region)
+            ],
+        },
+        indent=2,
+    )
+
+
+def as_table(work: Workload, fleet: Fleet, *, region: str) -> str:
+    """The estimate, line by line."""
+    found = estimate(work, fleet, PRICES[region])
+    lines = [
+        _row("images", f"{work.images:,} of {work.image_bytes / 1000:,.1f} KB"),
+        _row("workers", f"{fleet.architecture}: a driver of {_size(fleet.driver)}, {fleet.executors} executors of {_size(fleet.executor)}"),
+        _row("rate", f"{work.rate:,.1f} images/s for each vCPU of an executor: not measured on EMR Serverless, see docs/costs.md"),
+        _row("time", f"{_clock(found.wall_s)}, of which each worker is billed for {_clock(found.billed_s)}"),
+        _row("prices", f"{region}, {PRICES[region].source}"),
+        "",
+    ]
+    for group, heading in HEADINGS.items():
+        lines.append(f"{heading:<52}{_usd(found.usd_of(group)):>12}")
+        lines += [_item(item) for item in found.items if item.group == group and item.quantity]
+    lines += [f"{'all of it, with one run and one month':<52}{_usd(found.usd):>12}", ""]
+    for other, bill in _others(work, fleet, region):
+        lines.append(f"if the rate is {other.rate:,.1f}: a run costs {_usd(bill.usd_of('run'))} and takes {_clock(bill.wall_s)}")
+    return "\n".join(lines)
+
+
+def _others(work: Workload, fleet: Fleet, region: str) -> list[tuple[Workload, Estimate]]:
+    others = [replace(work, rate=work.rate * factor) for factor in FACTORS]
+    return [(other, estimate(other, fleet, PRICES[region])) for other in others]
+
+
+def _item(item: Item) -> str:
+    quantity = f"{item.quantity:,}" if isinstance(item.quantity, int) else f"{item.quantity:,.2f}"
+    return f"  {item.name:<21}{quantity:>14} {item.unit:<14}{_usd(item.usd):>12}"
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:<10}{value}"
+
+
+def _size(worker: Worker) -> str:
+    disk = f" and {worker.disk_gb} GB of disk" if worker.disk_gb > FREE_DISK_GB else ""
+    return f"{worker.vcpus} vCPUs, {worker.memory_gb} GB{disk}"
+
+
+def _usd(usd: float) -> str:
+    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
+
+
+def _clock(seconds: int) -> str:
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds % 60:02} s" if minutes else f"{seconds} s"
