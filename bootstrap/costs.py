@@ -23,6 +23,7 @@ WAIT_S = 90  # from submitting to the first worker; not billed. "Cold start" of 
 START_S = 60  # from a worker to its first image: packages, Spark, the network. Billed
 
 RESULT_BYTES = 3_600  # of features and projections, for an image with 1,280 features; docs/costs.md says how it was measured
+OLD_VERSIONS_MONTHS = 1  # what was put where nobody looks is removed once it is copied, and stays an old version for retention_days
 LISTED = 1_000  # keys in a page of ListObjectsV2
 IMAGES_PER_FILE = (256, 4096)  # of features, in a small run and in a large one: job.sources.listing.largest_share
 FILES_PER_SHARE = 2  # one of features, one of faults
@@ -147,9 +148,9 @@ def _requests(work: Workload, fleet: Fleet, prices: Prices) -> list[Item]:
 def _storage(work: Workload, prices: Prices) -> list[Item]:
     images = work.images * work.image_bytes / GB
     results = work.images * RESULT_BYTES / GB
+    old = results * OLD_VERSIONS_MONTHS
     return [
-        Item("month", "images", images, "GB", images * prices.gb_month),
-        Item("month", "results", results, "GB", results * prices.gb_month),
-        # What was copied is removed, and stays as an old version for `retention_days` of the environment
-        Item("month", "old versions", results, "GB", results * prices.gb_month),
+        Item("run", "old versions", old, "GB-months", old * prices.gb_month),
+        Item("month", "images", images, "GB-months", images * prices.gb_month),
+        Item("month", "results", results, "GB-months", results * prices.gb_month),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from textwrap import indent
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from bootstrap.cli import main
 from bootstrap.costs import (
+    OLD_VERSIONS_MONTHS,
     START_S,
     WAIT_S,
     Fleet,
@@ -61,12 +63,12 @@ def test_a_bill_by_hand() -> None:
         "GET": 720 * 0.0004,
         "LIST, at most": 1.440 * 0.005,  # two cores, 720 pages each
         "PUT and COPY": 0.704 * 0.005,  # 176 shares of 4096 images: features and faults, put and copied
+        "old versions": 720_000 * 3_600 / 2**30 * 0.02,  # of the results, for the 30 days that an environment keeps them
     }
     assert {each.name: each.usd for each in bill.items if each.group == "run"} == pytest.approx(expected)
     assert item("PUT", bill.items, "upload").usd == pytest.approx(3.60)
     assert item("images", bill.items, "month").usd == pytest.approx(720 * 0.02)
     assert item("results", bill.items, "month").usd == pytest.approx(720_000 * 3_600 / 2**30 * 0.02)
-    assert item("old versions", bill.items, "month") == replace(item("results", bill.items, "month"), name="old versions")
 
 
 @given(work=works, fleet=fleets, region=st.sampled_from(sorted(PRICES)))
@@ -114,12 +116,13 @@ def test_files_are_counted_as_the_job_cuts_them(images: int, slots: int) -> None
     assert images_per_file(images, slots=slots) == largest_share(images, slots=slots)
 
 
-def test_the_default_workers_are_those_of_an_environment() -> None:
+def test_the_defaults_are_those_of_an_environment() -> None:
     environment, fleet = Environment("dev"), Fleet()
 
     def sizes(one: object) -> list[int]:
         return [getattr(one, name) for name in ("vcpus", "memory_gb", "disk_gb")]
 
+    assert environment.retention_days == 30 * OLD_VERSIONS_MONTHS
     assert sizes(fleet.driver) == sizes(environment.driver)
     assert sizes(fleet.executor) == sizes(environment.executor)
     assert (fleet.executors, fleet.architecture) == (environment.max_executors, environment.architecture)
@@ -178,6 +181,26 @@ def test_json_has_the_same_bill(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["usd"]["total"] == pytest.approx(bill.usd)
     assert (said["billed_s"], said["wall_s"]) == (bill.billed_s, bill.wall_s)
     assert [each["rate"] for each in said["sensitivity"]] == [25.0, 100.0]
+
+
+def row(images: int) -> str:
+    """A line of the page's table."""
+    work = Workload(images, 5_000, measured_rate(5_000))
+    bill, half, double = (estimate(replace(work, rate=work.rate * factor), Fleet(), PRICES["us-east-1"]) for factor in (1, 0.5, 2))
+    compute = item("vCPUs", bill.items).usd + item("memory", bill.items).usd
+    requests = sum(each.usd for each in bill.items if (each.group, each.unit) == ("run", "requests"))
+    runs = [each.usd_of("run") for each in (bill, half, double)]
+    money = [f"{usd:,.2f}" for usd in (bill.usd_of("upload"), compute, requests, *runs, bill.usd_of("month"))]
+    return f"| {images:,} | {bill.wall_s / 3600:.2f} | {item('vCPUs', bill.items).quantity:,.2f} | {' | '.join(money)} |"
+
+
+def test_the_page_shows_what_is_so(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "costs.md").read_text()
+    for images in (10_000, 1_000_000, 100_000_000):
+        assert f"\n{row(images)}\n" in page
+    assert main(["estimate", "--images", "100000000"]) == 0
+    shown = indent(capsys.readouterr().out, "    ")
+    assert f"    $ .venv/bin/python -m bootstrap estimate --images 100000000\n{shown}" in page
 
 
 @pytest.mark.parametrize(
