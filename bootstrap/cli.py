@@ -136,6 +136,13 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     add("--executor", type=_worker, default=fleet.executor, metavar="SIZE", help="vCPUs x GB of memory [x GB of disk] (default: 4x8)")
     add("--driver", type=_worker, default=fleet.driver, metavar="SIZE", help="the same of the driver (default: 2x8)")
     add("--architecture", choices=("arm64", "x86_64"), default=fleet.architecture, help=f"of the workers (default: {fleet.architecture})")
+    add(
+        "--start-seconds",
+        type=_above_zero,
+        default=fleet.start_s,
+        metavar="S",
+        help=f"from a worker to its first image (default: {fleet.start_s}, a guess)",
+    )
     add("--region", choices=sorted(PRICES), default="us-east-1", help="whose prices (default: us-east-1)")
     add("--json", action="store_true", help="the same for a machine (default: a table)")
     parser.set_defaults(run=_estimate)
@@ -143,7 +150,7 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
 
 def _estimate(flags: argparse.Namespace) -> None:
     work = Workload(flags.images, flags.image_bytes, flags.rate or measured_rate(flags.image_bytes))
-    fleet = Fleet(flags.driver, flags.executor, flags.executors, flags.architecture)
+    fleet = Fleet(flags.driver, flags.executor, flags.executors, flags.architecture, flags.start_seconds)
     write = as_json if flags.json else as_table
     print(write(work, fleet, region=flags.region))
 

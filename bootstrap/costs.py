@@ -53,12 +53,16 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The workers of a run; all are there from its start to its end. The defaults are those of infra/environments.py."""
+    """The workers of a run; all are there from its start to its end. The defaults are those of infra/environments.py.
+
+    start_s  from a worker to its first image
+    """
 
     driver: Worker = Worker(2, 8)
     executor: Worker = Worker(4, 8)
     executors: int = 3
     architecture: Architecture = "arm64"
+    start_s: float = START_S
 
     @property
     def slots(self) -> int:
@@ -110,7 +114,7 @@ def measured_rate(image_bytes: float) -> float:
 
 def estimate(work: Workload, fleet: Fleet, prices: Prices) -> Estimate:
     """The bill of one run over `work`."""
-    busy_s = START_S + work.images / (work.rate * fleet.slots)
+    busy_s = fleet.start_s + work.images / (work.rate * fleet.slots)
     billed_s = max(MINIMUM_S, ceil(busy_s))
     items = (*_compute(fleet, billed_s, prices), *_requests(work, fleet, prices), *_storage(work, prices))
     return Estimate(items, billed_s, WAIT_S + billed_s)
