@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from bootstrap.backbones import BACKBONES
-from bootstrap.costs import IMAGE_BYTES, Fleet, Worker, Workload, measured_rate
 from bootstrap.errors import BootstrapError, UsageError
-from bootstrap.estimate import as_json, as_table, worker_of
-from bootstrap.prices import PRICES
+from bootstrap.estimate import add_estimate
 from job.contract import FLATBUFFER
 
 
@@ -47,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(verbs.add_parser("compile", help="a Keras backbone to a flatbuffer and its model card", allow_abbrev=False))
     _add_pictures(verbs.add_parser("pictures", help="a folder of labelled pictures to try things on", allow_abbrev=False))
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
-    _add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
+    add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)
     return parser
@@ -119,60 +116,3 @@ def _plot(flags: argparse.Namespace) -> None:
 
     plot_results(flags.results, out=flags.out)
     print(flags.out)
-
-
-def _add_estimate(parser: argparse.ArgumentParser) -> None:
-    fleet = Fleet()
-    add = parser.add_argument
-    add("--images", type=_count, required=True, metavar="N", help="images in a run (required)")
-    add("--image-bytes", type=_above_zero, default=IMAGE_BYTES, metavar="B", help=f"their mean size in bytes (default: {IMAGE_BYTES:,})")
-    add(
-        "--rate",
-        type=_above_zero,
-        metavar="R",
-        help="images/s that one vCPU of an executor does (default: measured on another machine, for images of that size)",
-    )
-    add("--executors", type=_count, default=fleet.executors, metavar="N", help=f"of the run (default: {fleet.executors})")
-    add("--executor", type=_worker, default=fleet.executor, metavar="SIZE", help="vCPUs x GB of memory [x GB of disk] (default: 4x8)")
-    add("--driver", type=_worker, default=fleet.driver, metavar="SIZE", help="the same of the driver (default: 2x8)")
-    add("--architecture", choices=("arm64", "x86_64"), default=fleet.architecture, help=f"of the workers (default: {fleet.architecture})")
-    add(
-        "--start-seconds",
-        type=_above_zero,
-        default=fleet.start_s,
-        metavar="S",
-        help=f"from a worker to its first image (default: {fleet.start_s}, a guess)",
-    )
-    add("--region", choices=sorted(PRICES), default="us-east-1", help="whose prices (default: us-east-1)")
-    add("--json", action="store_true", help="the same for a machine (default: a table)")
-    parser.set_defaults(run=_estimate)
-
-
-def _estimate(flags: argparse.Namespace) -> None:
-    work = Workload(flags.images, flags.image_bytes, flags.rate or measured_rate(flags.image_bytes))
-    fleet = Fleet(flags.driver, flags.executor, flags.executors, flags.architecture, flags.start_seconds)
-    write = as_json if flags.json else as_table
-    print(write(work, fleet, region=flags.region))
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
-def _above_zero(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return number
-
-
-def _worker(text: str) -> Worker:
-    try:
-        return worker_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
