@@ -31,18 +31,19 @@ class Order:
 def build_environment(order: Order, *, out: Path, say: Callable[[str], None]) -> EnvironmentCard:
     """Writes archive and card into the folder `out`; the same bytes whenever and wherever it is done.
 
-    `say` hears what is being done. BootstrapError, with `out` as it was, where the packages cannot work on the release.
+    `say` hears what is being done. BootstrapError, with the files in `out` as they were, where the packages cannot work on the release.
     """
     locked = read_lock(order.lock)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".environment-", dir=out) as folder:
         site_packages, archive, card_file = Path(folder, "site-packages"), Path(folder, ENVIRONMENT_ARCHIVE), Path(folder, ENVIRONMENT_CARD)
-        say(f"fetching {len(locked)} packages")
+        say(f"fetching the wheels of {order.lock.name}")
         fetch_wheels(order.lock, release=order.release, architecture=order.architecture, into=site_packages)
         refuse_strangers(site_packages, locked)
         refuse_misfits(site_packages, release=order.release, architecture=order.architecture)
         division = divide(_sizes(site_packages), order.architecture)
-        refuse_foreign_code((site_packages / path for path in division.kept), order.architecture)
+        code = (site_packages / path for path in division.kept)
+        refuse_foreign_code(code, release=order.release, architecture=order.architecture)
         contents = lay_out(site_packages, division.kept, order.release)
         say(f"packing {len(contents):,} files")
         write_archive(contents, archive)

@@ -19,7 +19,8 @@ from job.releases import Architecture, Release
 # Wheels for an old Linux, under their names from before glibc's version was in the tag (PEP 600).
 OLD_PLATFORMS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 ELF = b"\x7fELF"
-ELF_MACHINES: dict[Architecture, int] = {"arm64": 183, "x86_64": 62}  # e_machine, the half word at 18 (ELF specification)
+MACHINE_AT = 18  # bytes: e_machine, a half word (ELF specification)
+ELF_MACHINES: dict[Architecture, int] = {"arm64": 183, "x86_64": 62}
 
 
 def packages_of(metadata: Iterable[Path]) -> dict[str, str]:
@@ -74,12 +75,36 @@ def _has(platform: str, glibc: tuple[int, int], machine: str) -> bool:
     return needed is not None and needed <= glibc
 
 
-def refuse_foreign_code(files: Iterable[Path], architecture: Architecture) -> None:
-    """BootstrapError where a file is machine code for another processor, whatever its wheel's tag says."""
+def refuse_foreign_code(files: Iterable[Path], *, release: Release, architecture: Architecture) -> None:
+    """BootstrapError where machine code is for another processor or a newer system, whatever its wheel's tag says.
+
+    There are wheels whose tag promises an older system than they need: those of LiteRT for arm64.
+    """
     for file in files:
-        with file.open("rb") as opened:
-            head = opened.read(20)
-        if head[:4] == ELF and int.from_bytes(head[18:20], "little") != ELF_MACHINES[architecture]:
+        code = file.read_bytes()
+        if not code.startswith(ELF):
+            continue
+        if int.from_bytes(code[MACHINE_AT : MACHINE_AT + 2], "little") != ELF_MACHINES[architecture]:
             raise BootstrapError(
                 f"{file.name} is machine code for another processor than {architecture}", "lock a version whose wheel fits"
             )
+        for library, newest in (("GLIBC", release.glibc), ("GLIBCXX", release.glibcxx)):
+            asked = _newest_asked(code, library)
+            if asked > newest:
+                raise BootstrapError(
+                    f"{file.name} needs {library}_{_dotted(asked)}, and {release.label} has no newer than {_dotted(newest)}",
+                    "lock a version that was built on an older system",
+                )
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _newest_asked(code: bytes, library: str) -> tuple[int, ...]:
+    """The newest version of a library's symbols that is named in machine code; () for none.
+
+    The names lie in its table of strings, between zeros. To find them there takes no reader of ELF; the tests have one.
+    """
+    names = re.findall(rb"(?<=\0)" + library.encode() + rb"_([0-9.]+)(?=\0)", code)
+    return max((tuple(map(int, name.split(b"."))) for name in names), default=())
