@@ -10,6 +10,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, Self
 
+# Top folders of the bucket.
+IMAGES = "images"
+RESULTS = "results"
+ARTIFACTS = "artifacts"
+LOGS = "logs"
+
 # What a run leaves under --results. Names that begin with "_" or "." are hidden from Parquet readers.
 FEATURES = "features"
 FAULTS = "faults"
@@ -37,10 +43,9 @@ FLATBUFFER = "model.tflite"
 MODEL_CARD = "model.json"
 KERAS_MODEL = "model.keras"
 
-# A built environment is a folder <release>-<architecture> of two files. Spark unpacks the archive into a folder named
-# by what follows "#" in `--archives environment.tar.gz#environment`.
-ENVIRONMENT = "environment"
-ENVIRONMENT_ARCHIVE = "environment.tar.gz"
+# A built environment is a folder <release>-<architecture> of two files.
+# Not .tar.gz: an asset's key keeps the last extension only, and Spark unpacks no .gz
+ENVIRONMENT_ARCHIVE = "environment.tgz"
 ENVIRONMENT_CARD = "environment.json"
 ENVIRONMENT_PYTHON = "bin/python"  # in the archive
 

@@ -39,7 +39,7 @@ def size_of(content: Content) -> int:
 
 
 def write_archive(contents: Contents, out: Path) -> None:
-    """Writes `contents` to a .tar.gz; holds all of it in memory."""
+    """Writes `contents` to a .tgz; holds all of it in memory."""
     try:
         import deflate  # zlib's bytes differ from Python to Python: some are built with zlib-ng
     except ImportError as missing:
