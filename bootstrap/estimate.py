@@ -108,7 +108,7 @@ def as_table(work: Workload, fleet: Fleet, *, region: str) -> str:
     lines = [
         _row("images", f"{work.images:,} of {work.image_bytes / 1000:,.1f} KB"),
         _row("workers", f"{fleet.architecture}: a driver of {_size(fleet.driver)}, {fleet.executors} executors of {_size(fleet.executor)}"),
-        _row("rate", f"{work.rate:,.1f} images/s for each vCPU of an executor: not measured on EMR Serverless, see docs/costs.md"),
+        _row("rate", f"{_rate(work.rate)} images/s for each vCPU of an executor: not measured on EMR Serverless, see docs/costs.md"),
         _row("time", f"{_clock(found.wall_s)}, of which each worker is billed for {_clock(found.billed_s)}"),
         _row("prices", f"{region}, {PRICES[region].source}"),
         "",
@@ -118,7 +118,7 @@ def as_table(work: Workload, fleet: Fleet, *, region: str) -> str:
         lines += [_item(item) for item in found.items if item.group == group and item.quantity]
     lines += [f"{'all of it, with one run and one month':<52}{_usd(found.usd):>12}", ""]
     for other, bill in _others(work, fleet, region):
-        lines.append(f"if the rate is {other.rate:,.1f}: a run costs {_usd(bill.usd_of('run'))} and takes {_clock(bill.wall_s)}")
+        lines.append(f"if the rate is {_rate(other.rate)}: a run costs {_usd(bill.usd_of('run'))} and takes {_clock(bill.wall_s)}")
     return "\n".join(lines)
 
 
@@ -139,6 +139,10 @@ def _row(name: str, value: str) -> str:
 def _size(worker: Worker) -> str:
     disk = f" and {worker.disk_gb} GB of disk" if worker.disk_gb > FREE_DISK_GB else ""
     return f"{worker.vcpus} vCPUs, {worker.memory_gb} GB{disk}"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.1f}" if rate >= 1 else f"{rate:.2g}"
 
 
 def _usd(usd: float) -> str:

@@ -93,7 +93,7 @@ class Environment:
     def _check_numbers(self) -> None:
         self._within("max_executors", self.max_executors, 1, 1000)
         self._within("idle_minutes", self.idle_minutes, 1, 10_080)
-        self._within("timeout_minutes", self.timeout_minutes, 1, 10_080)
+        self._within("timeout_minutes", self.timeout_minutes, 5, 10_080)
         self._within("artifacts_days", self.artifacts_days, 0, 3650)
         self._within("monthly_budget_usd", self.monthly_budget_usd, 0, 1_000_000)
         if self.retention_days not in RETENTION_DAYS:
