@@ -10,7 +10,7 @@ NODE       = node_modules/.ready
 CDK        = PATH="$(CURDIR)/$(DEV)/bin:$$PATH" node_modules/.bin/cdk
 ENV       ?= dev
 
-.PHONY: help setup check test test-spark35 demo bench synth lock clean
+.PHONY: help setup check test test-spark35 demo environment bench synth lock clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 
 demo: $(DEV)/.ready ## pictures made here, through the whole job, to a table and a plot
 	SHARED="$(SHARED)" BUILD="$(BUILD)" PYTHON="$(RUN)" sh bootstrap/demo.sh
+
+environment: $(DEV)/.ready ## the archive that executors unpack, for the default release on arm64; needs no Docker
+	$(RUN) -m bootstrap environment --out $(BUILD)/environment
 
 bench: $(DEV)/.ready ## the speed table, as ratios in one run; an hour, and needs the shared data
 	$(RUN) -m tests.bench
