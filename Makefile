@@ -40,7 +40,7 @@ synth: $(NODE) ## the templates of all environments, to cdk.out/; placeholders f
 	$(CDK) synth --quiet -c environment=all -c repository=example/verger -c placeholders=true
 
 lock: $(DEV)/.ready ## resolve requirements/*.in again
-	cd requirements && for name in uv runtime infra dev spark35; do \
+	cd requirements && for name in uv runtime infra go dev spark35; do \
 	  ../$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header $$name.in --output-file $$name.txt; done
 
