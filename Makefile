@@ -45,6 +45,9 @@ test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 demo: $(DEV)/.ready ## pictures made here, through the whole job, to a table and a plot
 	SHARED="$(SHARED)" BUILD="$(BUILD)" PYTHON="$(RUN)" sh bootstrap/demo.sh
 
+environment: $(DEV)/.ready ## the archive that the executors of ENV=dev unpack, to build/environment/; needs no Docker
+	flags=$$($(RUN) -m infra.executors "$$ENV") && $(RUN) -m bootstrap environment --out $(BUILD)/environment $$flags
+
 bench: $(DEV)/.ready ## the speed table, as ratios in one run; an hour, and needs the shared data
 	$(RUN) -m tests.bench
 
@@ -55,9 +58,6 @@ diff: $(NODE) ## what changes in the templates since BASE=origin/main, another c
 	@.ci/diff "$(BASE)"
 
 model: build/model/model.tflite ## the network for a deployment, to build/model/; WEIGHTS=FILE.h5, else those of ImageNet
-
-environment: $(DEV)/.ready ## the packages for the executors of ENV=dev, to build/environment/
-	$(RUN) -m bootstrap environment $$($(RUN) -m infra.executors "$$ENV")
 
 assembly: $(NODE) ## what is deployed to ENV=dev: its templates and artifacts, to build/assembly/dev/; REPOSITORY: see docs/ci.md
 	rm -rf $(ASSEMBLY_NEW)

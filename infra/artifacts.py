@@ -6,7 +6,6 @@ started keeps the files that it started with. See docs/decisions/0007-artifacts-
 
 from __future__ import annotations
 
-import json
 import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
@@ -83,7 +82,7 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
         ROOT / "job" / "__main__.py",
         job_package,
         found_or_placeholder("model.zip", problem, zipped),
-        found_or_placeholder("environment.tar.gz", problem_of_archive, archive),
+        found_or_placeholder(contract.ENVIRONMENT_ARCHIVE, problem_of_archive, archive),
         tuple(missing),
     )
 
@@ -119,16 +118,15 @@ def _environment_archive(environment: Environment, *, folder: Path) -> tuple[Pat
     """Where the packages' archive for the environment's release and architecture is, and what is wrong with it, if anything."""
     release, architecture = environment.release.label, environment.architecture
     hint = f"python -m bootstrap environment --release {release} --architecture {architecture}"
-    archive = folder / "environment" / f"{release}-{architecture}" / "environment.tar.gz"
-    card = archive.with_name("environment.json")
+    archive = folder / "environment" / f"{release}-{architecture}" / contract.ENVIRONMENT_ARCHIVE
+    card = archive.with_name(contract.ENVIRONMENT_CARD)
     if not archive.is_file() or not card.is_file():
         return archive, InfraError(f"no packages for {release} on {architecture} in {_shown(archive.parent)}", hint)
     try:
-        described = json.loads(card.read_text())
-        made_for = (described["release"], described["architecture"], described["sha256"])
-    except (ValueError, KeyError, TypeError):
-        return archive, InfraError(f"{_shown(card)} is no environment card", hint)
-    if made_for != (release, architecture, _digest(archive)):
+        described = contract.EnvironmentCard.from_json(card.read_text())
+    except ValueError as error:
+        return archive, InfraError(f"{_shown(card)}: {error}", hint)
+    if (described.release, described.architecture, described.sha256) != (release, architecture, _digest(archive)):
         return archive, InfraError(f"{_shown(archive)} is not the file that its card describes", hint)
     return archive, None
 

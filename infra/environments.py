@@ -39,7 +39,7 @@ class Environment:
     idle_minutes          after which the application stops
     timeout_minutes       after which a run is cancelled
     retention_days        of logs, and of old versions of objects
-    artifacts_days        after which what was put under artifacts/ expires, 0 for never
+    artifacts_days        after which a model that somebody put under artifacts/ expires, 0 for never
     customer_managed_key  a KMS key of our own instead of S3's
     alert_email           whom a failed run is reported to, "" for nobody
     monthly_budget_usd    above which alert_email hears of it, 0 for no budget
@@ -61,7 +61,7 @@ class Environment:
     idle_minutes: int = 5
     timeout_minutes: int = 720
     retention_days: int = 30
-    artifacts_days: int = 0
+    artifacts_days: int = 365
     customer_managed_key: bool = False
     alert_email: str = ""
     monthly_budget_usd: int = 0
@@ -93,7 +93,7 @@ class Environment:
     def _check_numbers(self) -> None:
         self._within("max_executors", self.max_executors, 1, 1000)
         self._within("idle_minutes", self.idle_minutes, 1, 10_080)
-        self._within("timeout_minutes", self.timeout_minutes, 1, 10_080)
+        self._within("timeout_minutes", self.timeout_minutes, 5, 10_080)
         self._within("artifacts_days", self.artifacts_days, 0, 3650)
         self._within("monthly_budget_usd", self.monthly_budget_usd, 0, 1_000_000)
         if self.retention_days not in RETENTION_DAYS:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from job.contract import IMAGES, RESULTS
+from job.contract import ENVIRONMENT_PYTHON, IMAGES, RESULTS, Card
 
 # Archives are unpacked into the working folder of the driver and of each executor, under these names.
 ENVIRONMENT_ALIAS, MODEL_ALIAS = "environment", "model"
-PYTHON = f"./{ENVIRONMENT_ALIAS}/bin/python"
+PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
 
 
 def parameter_name(environment: str) -> str:
@@ -21,7 +21,7 @@ def parameter_name(environment: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Card):
     """What a run needs to know of a deployed environment: the JSON in its SSM parameter.
 
     application_id, job_role_arn, region, bucket   as AWS names them
@@ -46,16 +46,8 @@ class Deployment:
     spark: Mapping[str, str]
 
     def to_json(self) -> str:
+        """On one line: a parameter has 4,096 characters (Systems Manager User Guide, standard tier)."""
         return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Deployment:
-        """The deployment in `text`; ValueError where it is not one."""
-        values = json.loads(text)
-        wanted = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or wanted - values.keys():
-            raise ValueError(f"a deployment has the fields {', '.join(sorted(wanted))}")
-        return cls(**{name: values[name] for name in wanted})
 
     @property
     def properties(self) -> dict[str, str]:

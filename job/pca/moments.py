@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def save_folded(folded: Folded, stem: Path) -> Path:
 def load_folded(file: Path) -> Folded:
     """What save_folded wrote."""
     if file.name.endswith(".rows.npy"):
-        return Folded(np.load(file))
+        return Folded(_mapped(file))
     moments = load_moments(file)
     return Folded(np.empty((0, len(moments.mean)), np.float32), moments)
 
@@ -146,9 +147,15 @@ def save_moments(moments: Moments, file: Path) -> None:
 
 
 def load_moments(file: Path) -> Moments:
-    """What save_moments wrote, mapped rather than read: merging looks at each number once. BadFeatures where it is damaged."""
+    """What save_moments wrote. BadFeatures where it is damaged."""
+    array = _mapped(file)
+    return Moments(int(array[0, 0]), np.array(array[1]), array[2:])
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    """The array in a file, mapped rather than read: merging looks at each number once. BadFeatures where it is damaged."""
     try:
-        array = np.load(file, mmap_mode="r")
+        array: NDArray[Any] = np.load(file, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise BadFeatures(f"{file} is damaged: {error}", f"remove {file.parent}, and fit reads the features again") from error
-    return Moments(int(array[0, 0]), np.array(array[1]), array[2:])
+    return array

@@ -130,7 +130,10 @@ def test_what_is_deployed_is_what_was_uploaded_with_its_digest() -> None:
         ("deploy APPROVAL=never", ["cdk deploy --app build/assembly/prod --all --require-approval never", "sha256sum --quiet --check"]),
         ("assembly", ['cdk synth --quiet -c environment="$ENV" -c repository="$REPOSITORY"', "mv build/assembly/.new build/assembly/prod"]),
         ("destroy", ['cdk destroy --all -c environment="$ENV"']),
-        ("environment", ['bootstrap environment $(.venv/bin/python -m infra.executors "$ENV")']),
+        (
+            "environment",
+            ['-m infra.executors "$ENV") && .venv/bin/python -m bootstrap environment --out build/environment $flags'],
+        ),
         ("run NAME=first", ['bootstrap submit --environment "$ENV" --results "$NAME" --wait -- $ARGUMENTS']),
     ],
 )
