@@ -16,7 +16,7 @@ ASSEMBLY   = build/assembly/$(ENV)
 ASSEMBLY_NEW = build/assembly/.new
 APPROVAL  ?= broadening
 WEIGHTS   ?= imagenet
-export ENV NAME ARGUMENTS WEIGHTS REPOSITORY
+export ENV NAME ARGUMENTS WEIGHTS REPOSITORY ONLY
 
 .PHONY: help setup setup-cdk check test test-spark35 demo bench synth diff model environment assembly deploy destroy run lock clean
 
@@ -68,7 +68,7 @@ assembly: $(NODE) ## what is deployed to ENV=dev: its templates and artifacts, t
 deploy: $(NODE) ## deploy what `make assembly` made for ENV=dev, and nothing else; asks before it broadens permissions
 	@test -f $(ASSEMBLY)/manifest.json || { echo "error: nothing in $(ASSEMBLY) to deploy; make assembly ENV=$(ENV)" >&2; exit 1; }
 	cd $(ASSEMBLY) && sha256sum --quiet --check digests.txt
-	$(CDK) deploy --app $(ASSEMBLY) --all --require-approval $(APPROVAL)
+	$(CDK) deploy --app $(ASSEMBLY) $(if $(ONLY),--exclusively "$$ONLY",--all) --require-approval $(APPROVAL)
 
 destroy: $(NODE) ## delete the stacks of ENV=dev; images and results stay
 	$(CDK) destroy --all -c environment="$$ENV" -c placeholders=true

@@ -143,6 +143,6 @@ class DeliveryStack(AccountStack):
         CfnOutput(
             self,
             "Bootstrap",
-            value=f"cdk bootstrap --cloudformation-execution-policies {policies}",
+            value=f"cdk bootstrap -c placeholders=true --cloudformation-execution-policies {policies}",
             description="Takes AdministratorAccess from CloudFormation in this account and region",
         )
