@@ -16,6 +16,9 @@ from tests.infra.deployed import Account, read_templates
 
 REPO = "example/verger"
 BIN = Path(sys.executable).parent
+# jsii takes the first node on the path: ours, from the lock file, before the machine's
+os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+
 FLAGS: Mapping[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
 
 
@@ -54,9 +57,6 @@ def synthesise(
     **context: str,
 ) -> Assembly:
     """All stacks with cdk.json's flags, placeholders for what has not been built, and `context` over both. `watch` sees the app first."""
-    # jsii takes the first node on the path: ours, from the lock file, before the machine's
-    if not os.environ["PATH"].startswith(f"{BIN}{os.pathsep}"):
-        os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     from aws_cdk import App
 
     from infra import app

@@ -28,7 +28,7 @@ ENVIRONMENTS = {
     ),
     "vcpus": ("driver = { vcpus = 3, memory_gb = 8 }", "driver: vcpus = 3", "allowed: a worker has 1, 2, 4, 8 or 16 vCPUs"),
     "disk": ("driver = { vcpus = 2, memory_gb = 8, disk_gb = 5 }", "driver: disk_gb = 5", "allowed: a worker has 20 to 200 GB"),
-    "half a worker": ("driver = { vcpus = 2 }", "driver: memory_gb is missing", "give vcpus, memory_gb"),
+    "half a worker": ("driver = { vcpus = 2 }", "driver: memory_gb is missing", "give memory_gb"),
     "unknown field of a worker": ("driver = { cpus = 2, memory_gb = 8 }", "driver: cpus is no field", "allowed: vcpus, memory_gb, disk_gb"),
     "bucket": (
         'images_bucket_arn = "s3://photos"',
@@ -84,7 +84,7 @@ CONTEXT = {
         "allowed: the ARN of",
     ),
     "no file of environments": ({"environments": "/nowhere/at/all.toml"}, "/nowhere/at/all.toml: No such file", "it holds a table"),
-    "no folder to build in": ({"build": "cdk.json/build"}, "build = cdk.json/build: Not a directory", "give a folder"),
+    "no folder to build in": ({"build": "cdk.json/build"}, "cdk.json/build/package: Not a directory", "-c build=DIR names a folder"),
 }
 
 
