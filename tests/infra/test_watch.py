@@ -12,6 +12,8 @@ import pytest
 from infra.environments import load_environments
 
 EMR = "AWS/EMRServerless"
+JOB_METRICS = {"SubmittedJobs", "PendingJobs", "RunningJobs", "SuccessJobs", "FailedJobs", "CancelledJobs"}
+WORKER_METRICS = {"RunningWorkerCount", "CPUAllocated", "MemoryAllocated"}
 # Of an event as the EventBridge reference shows it (aws.emr-serverless, EMR Serverless Job Run State Change)
 EVENT = {
     "time": "2026-11-24T09:02:03Z",
@@ -79,14 +81,10 @@ def test_alarms_and_dashboard_use_the_metrics_that_are_still_published(assembly,
     found = [each for each in metrics(assembly, environment.name) if each[0] == EMR]
     job = assembly.account.one(f"Verger-{environment.name}-Job", "AWS::EMRServerless::Application")
     assert {(of["ApplicationName"], of["ApplicationId"]) for _, _, of in found} == {(job.properties["Name"], job.arn.rpartition("/")[2])}
-    workers = {"ApplicationName", "ApplicationId", "WorkerType", "CapacityAllocationType"}
-    assert {name: set(of) for _, name, of in found} == {
-        **dict.fromkeys(
-            ("SubmittedJobs", "PendingJobs", "RunningJobs", "SuccessJobs", "FailedJobs", "CancelledJobs"),
-            {"ApplicationName", "ApplicationId"},
-        ),
-        **dict.fromkeys(("RunningWorkerCount", "CPUAllocated", "MemoryAllocated"), workers),
-    }
+    application, workers = {"ApplicationName", "ApplicationId"}, {"WorkerType", "CapacityAllocationType"}
+    assert {name for _, name, dimensions in found if set(dimensions) == application} == JOB_METRICS
+    assert {name for _, name, dimensions in found if set(dimensions) == application | workers} == WORKER_METRICS
+    assert {name for _, name, _ in found} == JOB_METRICS | WORKER_METRICS
 
 
 def test_there_is_no_other_metric_than_the_accounts_use_of_its_quota(assembly, environment):
