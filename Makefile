@@ -24,8 +24,8 @@ check: $(DEV)/.ready ## format, lint, types, import contracts, unit tests; no Ja
 	$(DEV)/bin/lint-imports --no-cache
 	$(RUN) -m pytest -q tests/unit
 
-test: $(DEV)/.ready test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
-	$(RUN) -m pytest tests
+test: $(NODE) test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m pytest tests
 
 test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 	$(SPARK35)/bin/python -m pytest tests/spark

@@ -66,10 +66,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has no affinity
 
 
-def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None) -> Finished:
-    """Runs `python ARGUMENTS` to its end; `watch` is called with its process id every SAMPLE_S. BenchError where it fails."""
+def run_python(
+    setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None, surroundings: Mapping[str, str] | None = None
+) -> Finished:
+    """Runs `python ARGUMENTS` to its end, with `surroundings` in its environment. BenchError where it fails.
+
+    `watch` is called with its process id every SAMPLE_S.
+    """
     command = [sys.executable, *map(str, arguments)]
-    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", **(surroundings or {})}
     output, log = setting.work / "last-process.out", setting.work / "last-process.log"
     with output.open("w") as stdout, log.open("w") as stderr:
         started = time.perf_counter()
