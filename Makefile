@@ -36,8 +36,8 @@ check: $(DEV)/.ready $(ACTIONLINT) ## format, lint, types, import contracts, wor
 	$(DEV)/bin/zizmor --offline --quiet --persona pedantic .github
 	$(RUN) -m pytest -q tests/unit
 
-test: $(DEV)/.ready $(NODE) test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
-	$(RUN) -m pytest tests
+test: $(NODE) test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m pytest tests
 
 test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 	$(SPARK35)/bin/python -m pytest tests/spark
@@ -51,8 +51,9 @@ environment: $(DEV)/.ready ## the archive that the executors of ENV=dev unpack, 
 bench: $(DEV)/.ready ## the speed table, as ratios in one run; an hour, and needs the shared data
 	$(RUN) -m tests.bench
 
+# CDK's validation costs as much as the rest; a plain `cdk synth` leaves it out, this and the tests do not.
 synth: $(NODE) ## the templates of all environments, to cdk.out/; placeholders for what has not been built
-	$(CDK) synth --quiet -c environment=all -c repository=example/verger -c placeholders=true
+	CDK_VALIDATION=true $(CDK) synth --quiet -c environment=all -c repository=example/verger -c placeholders=true
 
 diff: $(NODE) ## what changes in the templates since BASE=origin/main, another commit or a folder of templates
 	@.ci/diff "$(BASE)"
@@ -62,7 +63,7 @@ model: $(DEV)/.ready ## the network for a deployment, to build/model/; WEIGHTS=F
 
 assembly: $(NODE) ## what is deployed to ENV=dev: its templates and artifacts, to build/assembly/dev/; REPOSITORY: see docs/ci.md
 	rm -rf $(ASSEMBLY_NEW)
-	$(CDK) synth --quiet -c environment="$$ENV" -c repository="$$REPOSITORY" --output $(ASSEMBLY_NEW)
+	CDK_VALIDATION=true $(CDK) synth --quiet -c environment="$$ENV" -c repository="$$REPOSITORY" --output $(ASSEMBLY_NEW)
 	cd $(ASSEMBLY_NEW) && sha256sum *.template.json *.assets.json | tee digests.txt
 	rm -rf $(ASSEMBLY) && mv $(ASSEMBLY_NEW) $(ASSEMBLY)
 

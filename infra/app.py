@@ -10,15 +10,15 @@ from aws_cdk import Annotations, App
 
 from infra.artifacts import BUILD, build
 from infra.boundary import bound
-from infra.environments import Environment, load_environments, select_environments
+from infra.environments import FILE, Environment, load_environments, select_environments
 from infra.errors import BadEnvironment, InfraError
 from infra.stacks import BoundaryStack, DeliveryStack, EnvironmentStack, JobStack, StorageStack, WatchStack
 
 
-def main() -> int:
+def main(app: App | None = None) -> int:
     """Synthesises what the context asks for; returns the exit code."""
     try:
-        synthesise(App())
+        synthesise(app or App())
     except InfraError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
@@ -33,9 +33,9 @@ def synthesise(app: App, *, environments: dict[str, Environment] | None = None) 
     Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME: adds Verger-Delivery, and
     Verger-Boundary, which then bounds the environments' roles),
     oidc_provider_arn (an existing one), delete_data (a disposable environment's name), placeholders (true or false),
-    build (folder of artifacts).
+    build (folder of artifacts), environments (another file of them, where the argument is not given).
     """
-    known = load_environments() if environments is None else environments
+    known = load_environments(Path(_text(app, "environments") or FILE)) if environments is None else environments
     chosen = select_environments(_text(app, "environment"), known)
     delete_data = _text(app, "delete_data")
     _refuse_to_delete(delete_data, known)

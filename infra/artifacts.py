@@ -55,10 +55,10 @@ class Artifacts(Construct):
 def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool = False) -> Built:
     """The artifacts of an environment, zips written to `folder`.
 
-    InfraError where the model or the packages have not been built, unless `placeholders` may stand in for them.
+    InfraError where the model or the packages have not been built, unless `placeholders` may stand in for them, or where
+    there is nowhere to write.
     """
-    packed = folder / "package"
-    packed.mkdir(parents=True, exist_ok=True)
+    packed = _folder(folder / "package")
     job_package = zip_files(sorted((ROOT / "job").rglob("*.py")), base=ROOT, out=packed / "job.zip")
     missing: list[str] = []
 
@@ -99,6 +99,14 @@ def zip_files(files: list[Path], *, base: Path, out: Path) -> Path:
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, file.read_bytes())
     return out
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfraError(f"{_shown(path)}: {error.strerror}", "-c build=DIR names a folder to write to") from error
+    return path
 
 
 def _check_model(flatbuffer: Path, card: Path) -> InfraError | None:

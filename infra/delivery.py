@@ -47,6 +47,10 @@ class Delivery(Construct):
         super().__init__(scope, id_)
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
             raise BadEnvironment(f"repository = {repository!r}", "allowed: OWNER/NAME, such as -c repository=example/verger")
+        if not re.fullmatch(rf"(arn:aws[a-z-]*:iam::\d{{12}}:oidc-provider/{re.escape(ISSUER)})?", provider_arn):
+            raise BadEnvironment(
+                f"oidc_provider_arn = {provider_arn!r}", f"allowed: the ARN of a provider for {ISSUER}, or nothing for one of our own"
+            )
         self.provider = (
             iam.OidcProviderNative.from_oidc_provider_arn(self, "GitHub", provider_arn)
             if provider_arn

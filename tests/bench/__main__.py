@@ -16,6 +16,7 @@ from tests.bench.harness import ROOT, BenchError, Setting, cores
 from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
+from tests.bench.synth import synth
 
 REPEATS = 3
 
@@ -27,6 +28,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "photographs": photographs,
     "memory": memory,
     "where-time-goes": featurize.where_time_goes,
+    "synth": synth,
 }
 
 

@@ -68,8 +68,15 @@ def cores() -> int:
 
 def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None) -> Finished:
     """Runs `python ARGUMENTS` to its end; `watch` is called with its process id every SAMPLE_S. BenchError where it fails."""
-    command = [sys.executable, *map(str, arguments)]
-    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    surroundings = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    return run(setting, [sys.executable, *map(str, arguments)], surroundings, watch=watch)
+
+
+def run(
+    setting: Setting, command: Sequence[str], surroundings: Mapping[str, str], *, watch: Callable[[int], None] | None = None
+) -> Finished:
+    """Runs a command in the repository, with `surroundings` added to its environment, as run_python does."""
+    environment = {**os.environ, **surroundings}
     output, log = setting.work / "last-process.out", setting.work / "last-process.log"
     with output.open("w") as stdout, log.open("w") as stderr:
         started = time.perf_counter()
@@ -82,7 +89,7 @@ def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], 
     if code:
         said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing"]
         reason = next((text for text in said if text.startswith("error: ")), said[-1])
-        raise BenchError(f"exit code {code} of python {' '.join(command[1:4])} ...: {reason[:300]} (all of it in {log})")
+        raise BenchError(f"exit code {code} of {' '.join([Path(command[0]).name, *command[1:4]])} ...: {reason[:300]} (all of it in {log})")
     return Finished(seconds, output.read_text())
 
 

@@ -1,0 +1,96 @@
+"""How CI reaches the account, and how little of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.infra.assembly import REPO, synthesise
+from tests.infra.deployed import GITHUB
+
+STACK = "Verger-Delivery"
+PROVIDER = f"arn:aws:iam::111122223333:oidc-provider/{GITHUB}"
+
+
+def trust(assembly, id_):
+    (statement,) = assembly.account.one(STACK, "AWS::IAM::Role", id_=f"Delivery{id_}").properties["AssumeRolePolicyDocument"]["Statement"]
+    return statement
+
+
+@pytest.mark.parametrize(
+    ("role", "environments"), [("DeployRole", ["dev", "prod"]), ("RunRoleDev", ["dev-run"]), ("RunRoleProd", ["prod-run"])]
+)
+def test_a_role_is_for_jobs_of_exactly_these_github_environments(assembly, role, environments):
+    assert trust(assembly, role) == {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Principal": {"Federated": PROVIDER},
+        "Condition": {
+            "StringEquals": {
+                f"{GITHUB}:aud": "sts.amazonaws.com",
+                f"{GITHUB}:sub": [f"repo:{REPO}:environment:{name}" for name in environments],
+            }
+        },
+    }
+
+
+def test_no_trust_of_any_role_has_a_wildcard(assembly):
+    for role in assembly.account.all("AWS::IAM::Role"):
+        assert "*" not in json.dumps(role.properties["AssumeRolePolicyDocument"])
+
+
+def test_the_deploy_role_assumes_the_bootstrap_roles_and_does_nothing_else(assembly):
+    account = assembly.account
+    (policy,) = account.policies_of(account.one(STACK, "AWS::IAM::Role", id_="DeliveryDeployRole"))
+    (statement,) = policy["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
+    roles = [f"role/cdk-hnb659fds-{kind}-role-111122223333-eu-west-1" for kind in ("deploy", "file-publishing", "lookup")]
+    assert statement["Resource"] == [f"arn:aws:iam::111122223333:{role}" for role in roles]
+
+
+def test_a_run_role_passes_exactly_the_job_role_of_its_environment(assembly, environment):
+    account = assembly.account
+    (policy,) = account.policies_of(account.one(STACK, "AWS::IAM::Role", id_=f"DeliveryRunRole{environment.name.capitalize()}"))
+    (passes,) = [each for each in policy["Statement"] if "iam:PassRole" in each["Action"]]
+    assert passes["Resource"] == account.one(f"Verger-{environment.name}-Job", "AWS::IAM::Role").arn
+    assert passes["Condition"] == {"StringEquals": {"iam:PassedToService": "emr-serverless.amazonaws.com"}}
+    other = {"dev": "prod", "prod": "dev"}[environment.name]
+    assert not [each for each in policy["Statement"] if f"Verger-{other}" in json.dumps(each) or each["Resource"] == "*"]
+
+
+def test_sessions_that_deploy_end_after_an_hour_and_those_that_follow_a_run_after_six(assembly):
+    roles = [each for each in assembly.account.all("AWS::IAM::Role") if each.stack == STACK]
+    hours = {each.logical_id.removeprefix("Delivery")[:9]: each.properties["MaxSessionDuration"] / 3600 for each in roles}
+    assert hours == {"DeployRol": 1, "RunRoleDe": 6, "RunRolePr": 6}
+
+
+def test_the_provider_is_githubs_for_sts(assembly):
+    provider = assembly.account.one(STACK, "AWS::IAM::OIDCProvider").properties
+    assert (provider["Url"], provider["ClientIdList"]) == (f"https://{GITHUB}", ["sts.amazonaws.com"])
+
+
+def test_an_existing_provider_is_used_as_it_is(node, tmp_path):  # noqa: ARG001
+    existing = f"arn:aws:iam::444455556666:oidc-provider/{GITHUB}"
+    made = synthesise(tmp_path, environment="dev", repository=REPO, oidc_provider_arn=existing)
+    assert not made.account.all("AWS::IAM::OIDCProvider")
+    assert trust(made, "DeployRole")["Principal"] == {"Federated": existing}
+
+
+def test_only_the_environments_that_are_synthesised_are_reached(node, tmp_path):  # noqa: ARG001
+    made = synthesise(tmp_path, environment="prod", repository=REPO)
+    assert {name.removeprefix("RunRoleArn") for name in made.account.templates[STACK]["Outputs"] if name.startswith("RunRole")} == {"Prod"}
+    assert trust(made, "DeployRole")["Condition"]["StringEquals"][f"{GITHUB}:sub"] == [f"repo:{REPO}:environment:prod"]
+
+
+def test_there_is_no_delivery_without_a_repository(node, tmp_path):  # noqa: ARG001
+    assert STACK not in synthesise(tmp_path, repository="").account.templates
+
+
+def test_the_bootstrap_command_names_every_policy_for_cloudformation(assembly):
+    account = assembly.account
+    command = account.resolve(account.templates[STACK]["Outputs"]["Bootstrap"]["Value"], STACK)
+    policies = {each.arn for each in account.all("AWS::IAM::ManagedPolicy") if each.stack == STACK}
+    words = command.split()
+    assert words[:5] == ["cdk", "bootstrap", "-c", "placeholders=true", "--cloudformation-execution-policies"]
+    assert set(words[5].split(",")) == policies
