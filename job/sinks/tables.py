@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job.features.stage import Embedded, Network
+from job.pca.stage import read_footers
 from job.sources.readers import printable
+from job.storage import Place, whole
 
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
 
@@ -55,7 +55,7 @@ def features_schema(length: int) -> pa.Schema:
     )
 
 
-def write_features(rows: list[Embedded], *, network: Network, file: Path) -> None:
+def write_features(rows: list[Embedded], *, network: Network, file: Place) -> None:
     """One Parquet file of features; each row has them."""
     images = [row.image for row in rows]
     flat = np.concatenate([row.features for row in rows if row.features is not None]) if rows else np.empty(0, np.float32)
@@ -77,7 +77,7 @@ def write_features(rows: list[Embedded], *, network: Network, file: Path) -> Non
         pq.write_table(pa.table(columns, schema=schema), half, use_dictionary=["label", "format", "model"], **COMPRESSION)
 
 
-def write_faults(rows: list[Embedded], *, file: Path) -> None:
+def write_faults(rows: list[Embedded], *, file: Place) -> None:
     """One Parquet file of faults; each row has one."""
     faults = [(printable(row.image.path), row.image.label, row.fault.reason.value, row.fault.detail) for row in rows if row.fault]
     columns = zip(*faults, strict=True) if faults else [[]] * len(FAULTS)
@@ -85,7 +85,7 @@ def write_faults(rows: list[Embedded], *, file: Path) -> None:
         pq.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=FAULTS), half, **COMPRESSION)
 
 
-def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Path, sheet: Path) -> None:
+def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Place, sheet: Place) -> None:
     """One Parquet file and one RFC 4180 sheet of projections, from tables with path and label and their (n, k)."""
     with whole(parquet) as half, pq.ParquetWriter(half, PROJECTIONS, **COMPRESSION) as sink, _sheet(sheet, k=k) as rows:
         for table, projections in tables:
@@ -105,21 +105,13 @@ class _Sheet(Protocol):
 
 
 @contextmanager
-def _sheet(file: Path, *, k: int) -> Iterator[_Sheet]:
+def _sheet(file: Place, *, k: int) -> Iterator[_Sheet]:
     with whole(file) as half, half.open("w", newline="", encoding="utf-8") as text:
         sheet = csv.writer(text)  # RFC 4180: CRLF, and quotes where they are needed
         sheet.writerow(["path", "label", *(f"pc{place}" for place in range(1, k + 1))])
         yield sheet
 
 
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """A hidden name to write to, renamed to `file` at the end: a task may be tried again, or twice at once."""
-    half = file.with_name(f"_{file.name}-{uuid.uuid4().hex[:8]}")
-    yield half
-    half.replace(file)
-
-
-def rows_in(folder: Path) -> int:
+def rows_in(folder: Place) -> int:
     """Rows of a dataset, counted from its files' footers."""
-    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
+    return sum(footer.num_rows for footer in read_footers(folder.glob("*.parquet")))
