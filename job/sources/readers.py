@@ -78,19 +78,21 @@ class LocalReader:
         next(self.scan(root, keep=lambda _: True), None)
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
-        return [self._try(path, limit=limit) for path in paths]
-
-    def _try(self, path: str, *, limit: int) -> Data:
-        try:
-            return self.read(path, limit=limit)
-        except OSError as error:
-            return error
+        return [attempt(self.read, path, limit=limit) for path in paths]
 
     def read(self, path: str, *, limit: int) -> bytes:
         """The file's bytes, of a longer one the first `limit` + 1; OSError where it cannot be read."""
         with open(path, "rb", buffering=0) as file:
             # Not read(limit + 1) of every file: Python allocates what is asked for before it looks how much there is
             return file.readall() if os.fstat(file.fileno()).st_size <= limit else file.read(limit + 1)
+
+
+def attempt(read: Callable[..., bytes], path: str, *, limit: int) -> Data:
+    """read(path, limit=limit), or the OSError that it raises."""
+    try:
+        return read(path, limit=limit)
+    except OSError as error:
+        return error
 
 
 def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:

@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from job import s3
 from job.errors import NoImages, StorageFailed
-from job.sources.readers import Data, Entry, Folder
+from job.sources.readers import Data, Entry, Folder, attempt
 
 REQUESTS = 32  # at once in a worker: at 30 ms each five times what one core can decode and embed
 MARK = "_$folder$"  # how EMR's file system once marked folders
@@ -67,13 +67,7 @@ class S3Reader:
             pass  # removed since; others may be there
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
-        return list(_pool().map(functools.partial(self._try, limit=limit), paths))
-
-    def _try(self, path: str, *, limit: int) -> Data:
-        try:
-            return self.read(path, limit=limit)
-        except OSError as error:
-            return error
+        return list(_pool().map(functools.partial(attempt, self.read, limit=limit), paths))
 
     def read(self, path: str, *, limit: int) -> bytes:
         bucket, key = _split(path)
