@@ -67,11 +67,16 @@ _buckets = count()
 @pytest.fixture
 def bucket(s3_server: Server) -> Iterator[S3Path]:
     """An empty bucket of the test's own."""
-    forget()
     refuse_aws()
     s3_server.door.open()
     made = S3Path(f"bucket-{next(_buckets)}")
     s3.client().create_bucket(Bucket=made.bucket, CreateBucketConfiguration={"LocationConstraint": LOCAL["AWS_REGION"]})
     yield made
     s3_server.door.open()
+
+
+@pytest.fixture
+def afresh(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:  # noqa: ARG001  before and after them
+    """To be called once a test has changed the environment: clients are made anew, and again after the test."""
+    yield forget
     forget()

@@ -319,12 +319,14 @@ def test_a_place_that_cannot_be_reached_is_named(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a", "s3n", "S3"])
 def test_every_place_may_be_in_s3_under_any_of_its_names(scheme: str) -> None:
-    command = parsed("run", "--images", f"{scheme}://in/a//b/", "--results", f"{scheme}://out/r/", "--model", f"{scheme}://m/x.tflite")
+    command = parsed(
+        "run", "--images", f"{scheme}://photos/a//b/", "--results", f"{scheme}://out/r/", "--model", f"{scheme}://models/x.tflite"
+    )
     assert command.featurize is not None
-    assert command.featurize.source.roots == ("s3://in/a//b",)
+    assert command.featurize.source.roots == ("s3://photos/a//b",)
     assert command.results == S3Path("out", "r")
-    assert command.featurize.model == S3Path("m", "x.tflite")
-    assert projecting("--features", f"{scheme}://f/features").features == S3Path("f", "features")
+    assert command.featurize.model == S3Path("models", "x.tflite")
+    assert projecting("--features", f"{scheme}://other/features").features == S3Path("other", "features")
 
 
 @pytest.mark.parametrize("location", ["s3://", "s3:///x", "s3://a/x", "s3://no bucket/x", "s3://-a-/x", "s3://user:secret@bucket/x"])
@@ -336,7 +338,9 @@ def test_what_names_no_bucket_is_refused(capsys: pytest.CaptureFixture[str], loc
 def test_a_whole_bucket_is_for_images_only(capsys: pytest.CaptureFixture[str], flag: str) -> None:
     argv = {"--results": FIT[:1], "--features": PROJECT, "--model": ("featurize", "--images", "/i", "--results", "/out")}[flag]
     assert "s3://bucket is a whole bucket" in refused(capsys, *argv, flag, "s3://bucket/")
-    assert featurizing("--images", "s3://bucket/").source.roots == ("s3://bucket",)
+    command = parsed("featurize", "--images", "s3://bucket/", "--results", "/out", "--model", "/m")
+    assert command.featurize is not None
+    assert command.featurize.source.roots == ("s3://bucket",)
 
 
 @pytest.mark.parametrize("folder", ["features", "features/a", "projections.csv", ".verger/run-1"])
@@ -352,13 +356,16 @@ def test_results_among_the_images_in_s3_are_refused(capsys: pytest.CaptureFixtur
 
 
 def test_keys_that_begin_alike_do_not_overlap() -> None:
-    assert featurizing("--images", "s3://b/photos", "--images", "s3://b/photos-old").source.roots == ("s3://b/photos", "s3://b/photos-old")
+    roots = ("s3://bucket/photos", "s3://bucket/photos-old")
+    command = parsed("featurize", "--images", roots[0], "--images", roots[1], "--results", "s3://bucket/photos-out", "--model", "/m")
+    assert command.featurize is not None
+    assert command.featurize.source.roots == roots
 
 
 def test_images_of_two_kinds_of_places_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    error = refused(capsys, "featurize", "--results", "/out", "--model", "/m", "--images", "/photos", "--images", "s3://b/photos")
+    error = refused(capsys, "featurize", "--results", "/out", "--model", "/m", "--images", "/photos", "--images", "s3://bucket/photos")
     assert "/photos" in error
-    assert "s3://b/photos" in error
+    assert "s3://bucket/photos" in error
 
 
 def test_an_empty_location_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

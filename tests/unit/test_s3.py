@@ -28,7 +28,7 @@ from job.sources.s3 import S3Reader
 from job.sources.stage import count_images, list_walks, read_images, rows_of
 from job.storage import S3Path, duplicate, fetched, place_of, remove, versions, whole
 from tests.conftest import REPOSITORY
-from tests.s3 import Server, forget
+from tests.s3 import Server
 
 ODD = ["a b", "ü", "u\u0308", "50%20off", "a+b", "#1?", "~*", '"<>|`', "back\\slash", "…"]
 UNNAMEABLE = ["a//b", "/lead", "./dot", "up/../x", "\x7f"]  # by obstore: it would refuse them, or read another key
@@ -145,9 +145,10 @@ def test_a_store_that_is_busy_for_a_while_is_asked_again(bucket: S3Path, s3_serv
 
 
 def test_a_store_that_stays_busy_fails_the_task_and_blames_no_image(
-    bucket: S3Path, s3_server: Server, monkeypatch: pytest.MonkeyPatch
+    bucket: S3Path, s3_server: Server, monkeypatch: pytest.MonkeyPatch, afresh: Callable[[], None]
 ) -> None:
     put(bucket, "a")
+    afresh()
     monkeypatch.setattr(images, "RETRIES", {**images.RETRIES, "max_retries": 1})
     s3_server.door.refuse = lambda method, path: 503 if method == "GET" and path.endswith("/a") else None
     with pytest.raises(StorageFailed, match=r"/a cannot be read: .*503") as failed:
@@ -260,11 +261,11 @@ def test_images_that_may_be_listed_but_not_read_are_found_out_at_once(bucket: S3
 
 @pytest.mark.parametrize("use", USES, ids=NAMES)
 def test_a_run_without_credentials_is_told_where_they_are_looked_for(
-    bucket: S3Path, use: Callable[[S3Path], object], monkeypatch: pytest.MonkeyPatch
+    bucket: S3Path, use: Callable[[S3Path], object], monkeypatch: pytest.MonkeyPatch, afresh: Callable[[], None]
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
-    forget()
+    afresh()
     with pytest.raises(StorageFailed, match="no usable AWS credentials") as failed:
         use(bucket)
     assert "AWS_PROFILE" in failed.value.hint
@@ -273,11 +274,11 @@ def test_a_run_without_credentials_is_told_where_they_are_looked_for(
 @pytest.mark.parametrize("use", USES, ids=NAMES)
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "nonsense"])
 def test_an_endpoint_that_cannot_be_reached_is_named(
-    bucket: S3Path, use: Callable[[S3Path], object], endpoint: str, monkeypatch: pytest.MonkeyPatch
+    bucket: S3Path, use: Callable[[S3Path], object], endpoint: str, monkeypatch: pytest.MonkeyPatch, afresh: Callable[[], None]
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     monkeypatch.setattr(s3, "Config", lambda **how: _Config(**{**how, "retries": {"total_max_attempts": 1}}))
-    forget()
+    afresh()
     with pytest.raises(StorageFailed, match=endpoint) as failed:
         use(bucket)
     assert "AWS_ENDPOINT_URL" in failed.value.hint
@@ -286,23 +287,20 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
 _Config = s3.Config
 
 
+@pytest.mark.usefixtures("afresh")
 def test_the_region_is_the_bucket_s_own(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3.client(), "head_bucket", lambda **_: {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": "sa-east-1"}}})
     assert s3.region_of(bucket.bucket) == "sa-east-1"
 
 
-def test_aws_itself_is_addressed_by_the_bucket_s_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aws_itself_is_addressed_by_the_bucket_s_host_name(monkeypatch: pytest.MonkeyPatch, afresh: Callable[[], None]) -> None:
     """Making clients sends nothing."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    forget()
-    try:
-        assert s3.client().meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
-        url = s3.client().generate_presigned_url("get_object", Params={"Bucket": "orchard", "Key": "k"})
-        assert url.startswith("https://orchard.s3")
-    finally:
-        monkeypatch.undo()
-        forget()
+    afresh()
+    assert s3.client().meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
+    url = s3.client().generate_presigned_url("get_object", Params={"Bucket": "orchard", "Key": "k"})
+    assert url.startswith("https://orchard.s3")
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
