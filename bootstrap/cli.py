@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from bootstrap.backbones import BACKBONES
 from bootstrap.errors import BootstrapError, UsageError
-from job.contract import FLATBUFFER
+from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
+from job.releases import DEFAULT_RELEASE, release_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(verbs.add_parser("compile", help="a Keras backbone to a flatbuffer and its model card", allow_abbrev=False))
     _add_pictures(verbs.add_parser("pictures", help="a folder of labelled pictures to try things on", allow_abbrev=False))
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
+    _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)
     return parser
@@ -114,3 +117,45 @@ def _plot(flags: argparse.Namespace) -> None:
 
     plot_results(flags.results, out=flags.out)
     print(flags.out)
+
+
+def _add_environment(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--release", default=DEFAULT_RELEASE.label, metavar="LABEL", help=f"EMR release (default: {DEFAULT_RELEASE.label})")
+    add("--architecture", default="arm64", metavar="NAME", help="arm64 or x86_64, as the application's (default: arm64)")
+    add("--out", type=Path, default=Path("build/environment"), metavar="DIR", help="folder of environments (default: build/environment)")
+    add("--lock", type=Path, metavar="FILE", help="packages, versions and digests (default: the repository's requirements/runtime.txt)")
+    parser.set_defaults(run=_environment)
+
+
+def _environment(flags: argparse.Namespace) -> None:
+    from bootstrap.environment.build import LOCK, Order, build_environment
+
+    try:
+        release = release_of(flags.release)
+    except ValueError as error:
+        raise UsageError(f"--release {error}") from error
+    if flags.architecture not in release.architectures:
+        raise UsageError(f"--architecture {flags.architecture!r} is none of {', '.join(release.architectures)}")
+    out = flags.out / f"{release.label}-{flags.architecture}"
+    with _progress() as say:
+        card = build_environment(Order(release, flags.architecture, flags.lock or LOCK), out=out, say=say)
+    print(
+        f"{len(card.packages)} packages for {card.release} on {card.architecture}: {card.packed_bytes / 1e6:.1f} MB packed,"
+        f" {card.unpacked_bytes / 1e6:.1f} MB unpacked, {sum(card.left_out.values()) / 1e6:.1f} MB left out",
+        file=sys.stderr,
+    )
+    print(out / ENVIRONMENT_ARCHIVE)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is being done, as one line of a terminal that is gone afterwards; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _doing: None
+        return
+    erase = "\r\x1b[K"
+    try:
+        yield lambda doing: print(f"{erase}{doing} …", end="", file=sys.stderr, flush=True)
+    finally:
+        print(erase, end="", file=sys.stderr, flush=True)

@@ -20,6 +20,7 @@ examples:
   python -m job run       --images photos/ --results out/ --model build/model/model.tflite
   python -m job run       --images photos/ --results out/ --model build/model/model.tflite --components 0.95
   python -m job fit       --results out/ --components 50 --overwrite
+  python -m job fit       --results new-out/ --with out/
   python -m job project   --results out/ --features other/features --overwrite
 
 exit codes: 0 done, 1 a failure that the message explains, 2 the command line cannot be used, 130 and 143 interrupted"""
@@ -94,7 +95,8 @@ def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
 
 def _fit_config(flags: argparse.Namespace) -> FitConfig:
     only = getattr(flags, "only_labels", None)
-    return FitConfig(flags.components, flags.standardize, not flags.uncentered_projection, only, flags.label_cap)
+    others = tuple(_folder(location) for location in getattr(flags, "others", ()))
+    return FitConfig(flags.components, flags.standardize, not flags.uncentered_projection, only, flags.label_cap, others)
 
 
 def _project_config(flags: argparse.Namespace) -> ProjectConfig:
@@ -133,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb, does, groups in (
         ("run", "featurize, fit, project and summarise", (_add_images, _add_fit, _add_uncentered)),
         ("featurize", "images to features/ and faults/", (_add_images,)),
-        ("fit", "features/ to pca/", (_add_fit, _add_only_labels, _add_uncentered)),
+        ("fit", "features/ to pca/", (_add_fit, _add_rows, _add_uncentered)),
         ("project", "features/ and pca/ to projections/ and projections.csv/", (_add_features, _add_uncentered)),
     ):
         command = verbs.add_parser(verb, help=does, description=does, allow_abbrev=False)
@@ -227,8 +229,17 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_only_labels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only-labels", type=_labels, metavar="A,B", help="fit the images of these labels only (default: all)")
+def _add_rows(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("images that are fitted").add_argument
+    add("--only-labels", type=_labels, metavar="A,B", help="those of these labels only (default: all)")
+    add(
+        "--with",
+        action="append",
+        default=[],
+        dest="others",
+        metavar="DIR",
+        help="also those of earlier results, by the moments that fit kept there; no features are read; repeatable (default: none)",
+    )
 
 
 def _add_uncentered(parser: argparse.ArgumentParser) -> None:

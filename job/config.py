@@ -46,13 +46,14 @@ class MaxFaults:
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """How to fit. components: a count, or a share of the variance in (0, 1)."""
+    """How to fit. components: a count, or a share of the variance in (0, 1); others: results whose moments are merged."""
 
     components: int | float = 4
     standardize: bool = False
     centered: bool = True
     only_labels: frozenset[str] | None = None
     label_cap: int = LABEL_CAP
+    others: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,13 @@ class Command:
                     f"--images {root} lies inside what a run replaces in --results {self.results}", "give another --results folder"
                 )
 
+        counted = [_results_of(self.results)]
+        for folder in self.fit.others if self.fit else ():
+            if (place := _results_of(folder)) in counted:
+                what = "--results itself" if place == counted[0] else "given twice"
+                raise UsageError(f"--with {folder} is {what}: its images would count twice", "give other results, each once")
+            counted.append(place)
+
     @property
     def target(self) -> Target:
         if isinstance(self.results, S3Path):
@@ -142,6 +150,11 @@ class Command:
     def names(self) -> tuple[str, ...]:
         """What the command will replace: what its first stage makes, and all that is made from that; the summary goes along."""
         return downstream(self.made[0])[:-1]
+
+
+def _results_of(folder: Place) -> str:
+    """The results folder that `folder` is, or that it has the moments of."""
+    return _real(str(folder)).removesuffix(f"/{contract.PCA}/{contract.MOMENTS}/").rstrip("/")
 
 
 def _real(location: str) -> str:

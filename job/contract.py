@@ -8,7 +8,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+# Top folders of the bucket.
+IMAGES = "images"
+RESULTS = "results"
+ARTIFACTS = "artifacts"
+LOGS = "logs"
 
 # What a run leaves under --results. Names that begin with "_" or "." are hidden from Parquet readers.
 FEATURES = "features"
@@ -38,13 +44,36 @@ FLATBUFFER = "model.tflite"
 MODEL_CARD = "model.json"
 KERAS_MODEL = "model.keras"
 
+# A built environment is a folder <release>-<architecture> of two files.
+# Not .tar.gz: an asset's key keeps the last extension only, and Spark unpacks no .gz
+ENVIRONMENT_ARCHIVE = "environment.tgz"
+ENVIRONMENT_CARD = "environment.json"
+ENVIRONMENT_PYTHON = "bin/python"  # in the archive
+
 Engine = Literal["litert", "keras"]
 
 DIGEST_LENGTH = 12  # hex digits of a sha256 that name a model in the `model` column
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCard:
+class Card:
+    """What is known of a built file, as a JSON file beside it."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The card in `text`; ValueError where it is not one. A later version's card may say more."""
+        values = json.loads(text)
+        wanted = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or wanted - values.keys():
+            raise ValueError(f"{cls.__name__} has the fields {', '.join(sorted(wanted))}")
+        return cls(**{name: values[name] for name in wanted})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard(Card):
     """What a compiled model is and where it came from; the JSON file beside the flatbuffer.
 
     backbone        Keras application's name
@@ -82,17 +111,33 @@ class ModelCard:
         """The weights were never trained: features are for demos and tests."""
         return self.weights.startswith("random:")
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
 
-    @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """The card in `text`; ValueError where it is not one."""
-        values = json.loads(text)
-        wanted = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or wanted - values.keys():
-            raise ValueError(f"a model card has the fields {', '.join(sorted(wanted))}")
-        return cls(**{name: values[name] for name in wanted})
+@dataclass(frozen=True, slots=True)
+class EnvironmentCard(Card):
+    """What an executors' environment is; the JSON file beside its archive.
+
+    release         label of the EMR release that it is for
+    architecture    "arm64" or "x86_64"
+    python          version of the release's interpreter
+    interpreter     path of that interpreter, which the archive links to
+    packages        those in it, and their versions
+    files           how many files it unpacks to, links included
+    unpacked_bytes  of those files
+    packed_bytes    of the archive
+    sha256          of the archive
+    left_out        bytes left out of the wheels, by reason
+    """
+
+    release: str
+    architecture: str
+    python: str
+    interpreter: str
+    packages: dict[str, str]
+    files: int
+    unpacked_bytes: int
+    packed_bytes: int
+    sha256: str
+    left_out: dict[str, int]
 
 
 def card_of(flatbuffer: Path) -> Path:

@@ -14,9 +14,11 @@ from job import contract
 from job.config import Command, FeaturizeConfig, FitConfig, ProjectConfig
 from job.errors import BadFeatures
 from job.features.stage import open_network
+from job.pca.kept import moments_of_each
 from job.pca.model import load_model, save_model
+from job.pca.moments import merge_all
 from job.pca.solver import solve
-from job.pca.stage import gather_moments, open_features
+from job.pca.stage import gather_moments, open_features, open_others
 from job.report.plan import check
 from job.report.progress import progress
 from job.report.summary import Summary, featurize_account, fit_account, project_account, summarise, to_json
@@ -87,18 +89,22 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
 
 
 def fit(run: Run, config: FitConfig) -> None:
-    """Principal components of the features in the results, from moments that are kept beside them."""
+    """Principal components of the features in the results, from moments that are kept beside them and in other results."""
     features = open_features(run.results.root / contract.FEATURES)
+    others = open_others(config.others, features, only=config.only_labels)
     staged, kept = run.staging / contract.PCA, run.results.root / contract.PCA / contract.MOMENTS
     staged.mkdir()
     with run.timed("fit"):
-        source, moments = gather_moments(
+        source, own = gather_moments(
             run.sc, features, kept=kept, folder=staged / contract.MOMENTS, scratch=run.staging,
             label_cap=config.label_cap, only=config.only_labels,
         )  # fmt: skip
-        model = solve(moments, components=config.components, standardize=config.standardize, centered=config.centered)
+        moments = moments_of_each([own, *others], only=config.only_labels)
+        merged = merge_all(moments, length=features.length)
+        model = solve(merged, components=config.components, standardize=config.standardize, centered=config.centered)
         model = replace(model, features_model=features.model)
-    save_model(model, staged, account=fit_account(model, config=config, source=source, seconds=run.seconds["fit"]))
+    account = fit_account(model, config=config, source=source, moments=moments, seconds=run.seconds["fit"])
+    save_model(model, staged, account=account)
     run.results.publish(run.staging, [contract.PCA])
 
 

@@ -1,7 +1,9 @@
 """The EMR releases that Verger runs on. Standard library only: stacks and tools read it as well.
 
 From the EMR Release Guide's pages of each release; `supported_until` is the end of standard support given there. All run
-on Amazon Linux 2023, hence glibc 2.34 (Amazon Linux 2023 User Guide). A release that is not here is a line away, once
+on Amazon Linux 2023, hence glibc 2.34 (Amazon Linux 2023 User Guide). Its C++ library is that of GCC 14 since April 2025
+(package lists of its container images), hence GLIBCXX 3.4.33 (libstdc++ manual, "ABI Policy"); the Release Guide does
+not say from which month a release's system is, and these are from 2026. A release that is not here is a line away, once
 the tests have passed on its Spark.
 """
 
@@ -24,6 +26,7 @@ class Release:
     java             the default Java
     architectures    processors that EMR Serverless offers it on
     glibc            of its operating system: what a wheel may ask for
+    glibcxx          newest symbols of its C++ library: what a wheel may ask for, and does beyond what its name says
     supported_until  the last day of standard support
     """
 
@@ -33,6 +36,7 @@ class Release:
     java: int
     architectures: tuple[Architecture, ...]
     glibc: tuple[int, int]
+    glibcxx: tuple[int, int, int]
     supported_until: date
 
     @property
@@ -49,8 +53,8 @@ class Release:
 PYTHON = "3.11"  # in every release of the table; never the release's default, which its documents contradict each other about
 
 RELEASES = (
-    Release("emr-spark-8.1.0", "4.1.1", ("3.11", "3.13"), 17, ("arm64", "x86_64"), (2, 34), date(2029, 9, 7)),
-    Release("emr-7.14.0", "3.5.8", ("3.9", "3.11"), 17, ("arm64", "x86_64"), (2, 34), date(2028, 9, 8)),
+    Release("emr-spark-8.1.0", "4.1.1", ("3.11", "3.13"), 17, ("arm64", "x86_64"), (2, 34), (3, 4, 33), date(2029, 9, 7)),
+    Release("emr-7.14.0", "3.5.8", ("3.9", "3.11"), 17, ("arm64", "x86_64"), (2, 34), (3, 4, 33), date(2028, 9, 8)),
 )
 
 DEFAULT_RELEASE = RELEASES[0]

@@ -8,6 +8,7 @@ content decides and not the extension.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
@@ -20,6 +21,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from job.decode.options import Decoding
 
 Pixels: TypeAlias = NDArray[np.uint8]
+Lap: TypeAlias = Callable[[str], None]  # told the name of a step when it is over
 
 # What Pillow decodes by itself from bytes that prove what they are. Left out: formats that run another program (EPS),
 # those whose header is so weak that text passes for a picture (TGA, PCX, DIB), and icons, which decode while opening,
@@ -75,16 +77,27 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """pixels (side, side, 3) uint8; width, height and format of the file, before any turning or scaling."""
+    """pixels (side, side, 3) uint8; width, height and format of the file, before any turning or scaling.
+
+    scaled: the JPEG decoder made it smaller, as Decoding.fast allows, and so changed its pixels
+    """
 
     pixels: Pixels
     width: int
     height: int
     format: str
+    scaled: bool = False
 
 
-def decode(data: bytes, *, side: int, how: Decoding) -> Decoded | Fault:
-    """The picture in `data` as (side, side, 3) uint8, or the fault in it. Never raises for what the bytes hold."""
+def untimed(_step: str) -> None:
+    """The lap of a caller who does not ask where the time goes."""
+
+
+def decode(data: bytes, *, side: int, how: Decoding, lap: Lap = untimed) -> Decoded | Fault:
+    """The picture in `data` as (side, side, 3) uint8, or the fault in it. Never raises for what the bytes hold.
+
+    Tells `lap` when "decode", all up to RGB in full size, and "resize" are over; after a fault neither, or the first.
+    """
     if not data:
         return Fault(Reason.EMPTY, "0 bytes")
     if len(data) > how.max_bytes:
@@ -96,12 +109,16 @@ def decode(data: bytes, *, side: int, how: Decoding) -> Decoded | Fault:
                 return Fault(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, more than {how.max_pixels}")
             if how.fast:
                 image.draft(None, (side * FAST_DECODE_FACTOR, side * FAST_DECODE_FACTOR))
+            scaled = image.size != (width, height)
             _scale_colour_key(image)
             image.load()
             turn = TURNS.get(_orientation(image)) if how.apply_orientation else None
             turned = image if turn is None else image.transpose(turn)
-            pixels = np.asarray(to_rgb(turned).resize((side, side), Image.Resampling.BICUBIC))
-            return Decoded(pixels, width, height, image.format or "")
+            picture = to_rgb(turned)
+            lap("decode")  # load() has decoded it, as the resize below would otherwise, and be charged for it
+            pixels = np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+            lap("resize")
+            return Decoded(pixels, width, height, image.format or "", scaled)
     except UnsupportedModeError as error:
         return Fault(Reason.UNSUPPORTED, str(error))
     except DECODER_ERRORS as error:

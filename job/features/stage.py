@@ -6,8 +6,8 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from job.contract import KERAS_MODEL, Engine, ModelCard, card_of
 from job.decode.options import Decoding
-from job.decode.pixels import Decoded, Fault, Reason, decode, too_large
+from job.decode.pixels import Decoded, Fault, Lap, Reason, decode, too_large
 from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
@@ -97,7 +97,11 @@ def _brought_here(flatbuffer: Place, *, keras_too: bool) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """An image and what became of it: its features (d,) float32 with what decoding found, or the fault."""
+    """An image and what became of it: its features (d,) float32 with what decoding found, or the fault.
+
+    scaled             the JPEG decoder made it smaller
+    fast_decode_error  ||features - plain|| / ||plain||, Euclidean, where plain ones were made to compare with
+    """
 
     image: Image
     width: int = 0
@@ -105,10 +109,12 @@ class Embedded:
     format: str = ""
     features: Features | None = None
     fault: Fault | None = None
+    scaled: bool = False
+    fast_decode_error: float | None = None
 
 
 class Stopwatch:
-    """Seconds of this task by step: read, decode, infer, write."""
+    """Seconds of this task by step: start, read, decode, resize, infer, compare, arrow, parquet."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -128,8 +134,8 @@ def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how
     rows = iter(images)
     while batch := list(islice(rows, network.batch)):
         watch.lap("read")
-        decoded = [_decode(image, side=network.card.input_size, how=how) for image in batch]
-        watch.lap("decode")
+        decoded = [_decode(image, side=network.card.input_size, how=how, lap=watch.lap) for image in batch]
+        watch.lap("decode")  # what a fault cost, and closing the last picture
         usable = [outcome.pixels for outcome in decoded if isinstance(outcome, Decoded)]
         features = iter(embed(np.stack(usable)) if len(usable) > 1 else [embed(pixels[None])[0] for pixels in usable])
         watch.lap("infer")
@@ -137,10 +143,32 @@ def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how
             yield (Embedded(image, fault=outcome) if isinstance(outcome, Fault) else _embedded(image, outcome, next(features)))
 
 
-def _decode(image: Image, *, side: int, how: Decoding) -> Decoded | Fault:
+def compare_first_scaled(
+    rows: Iterable[Embedded], *, plainly: Callable[[list[Image]], Iterator[Embedded]], watch: Stopwatch
+) -> Iterator[Embedded]:
+    """The same rows; the first that was decoded scaled also says how far that took its features from those that `plainly` gives."""
+    rows = iter(rows)
+    for row in rows:
+        if row.scaled:
+            (plain,) = plainly([row.image])
+            watch.lap("compare")
+            yield replace(row, fast_decode_error=_distance(row.features, plain.features))
+            break
+        yield row
+    yield from rows
+
+
+def _distance(features: Features | None, plain: Features | None) -> float | None:
+    """The Euclidean distance relative to `plain`; None where there is nothing to compare with."""
+    if features is None or plain is None or not plain.any():
+        return None
+    return float(np.linalg.norm(features - plain) / np.linalg.norm(plain))
+
+
+def _decode(image: Image, *, side: int, how: Decoding, lap: Lap) -> Decoded | Fault:
     if isinstance(image.data, OSError):
         return Fault(Reason.UNREADABLE, f"{type(image.data).__name__}: {image.data.strerror}")
-    return too_large(image.size, how) if image.data is None else decode(image.data, side=side, how=how)
+    return too_large(image.size, how) if image.data is None else decode(image.data, side=side, how=how, lap=lap)
 
 
 def _embedded(image: Image, decoded: Decoded, features: Features) -> Embedded:
@@ -149,4 +177,4 @@ def _embedded(image: Image, decoded: Decoded, features: Features) -> Embedded:
             image,
             fault=Fault(Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(features))} of {features.size} features"),
         )
-    return Embedded(image, decoded.width, decoded.height, decoded.format, features)
+    return Embedded(image, decoded.width, decoded.height, decoded.format, features, scaled=decoded.scaled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,8 +135,7 @@ def save_folded(folded: Folded, stem: Place) -> Place:
 def load_folded(file: Place) -> Folded:
     """What save_folded wrote."""
     if file.name.endswith(".rows.npy"):
-        with fetched(file) as here:
-            return Folded(np.load(here))
+        return Folded(_mapped(file))
     moments = load_moments(file)
     return Folded(np.empty((0, len(moments.mean)), np.float32), moments)
 
@@ -148,10 +148,16 @@ def save_moments(moments: Moments, file: Place) -> None:
 
 
 def load_moments(file: Place) -> Moments:
-    """What save_moments wrote, mapped rather than read: merging looks at each number once. BadFeatures where it is damaged."""
+    """What save_moments wrote. BadFeatures where it is damaged."""
+    array = _mapped(file)
+    return Moments(int(array[0, 0]), np.array(array[1]), array[2:])
+
+
+def _mapped(file: Place) -> NDArray[Any]:
+    """The array in a file, mapped rather than read: merging looks at each number once. BadFeatures where it is damaged."""
     try:
         with fetched(file) as here:
-            array = np.load(here, mmap_mode="r")
+            array: NDArray[Any] = np.load(here, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise BadFeatures(f"{file} is damaged: {error}", f"remove {file.parent}, and fit reads the features again") from error
-    return Moments(int(array[0, 0]), np.array(array[1]), array[2:])
+    return array

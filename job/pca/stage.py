@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from hashlib import sha256
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from job.ahead import ahead
 from job.contract import FEATURES, FEATURIZE_CARD, MOMENTS, SUCCESS
 from job.errors import BadFeatures
 from job.features.litert import Features
+from job.pca.kept import POOLED, Kept, Label, open_kept, read_index, write_index
 from job.pca.moments import Folded, Moments, load_folded, load_moments, merge_all, save_folded, save_moments
 from job.storage import Place, S3Path, duplicate, fetched, versions
 from job.tasks import run_tasks
@@ -30,13 +31,10 @@ ROWS_PER_BLOCK = 512  # rows read at once: 3 MB, small beside the scatters that 
 ROWS_PER_TASK = 1024  # at least: below this a second task costs more, in files to write and merge, than it saves
 TASKS_PER_SLOT = 4  # at most, as long as a task has no more than MOST_ROWS_PER_TASK
 MOST_ROWS_PER_TASK = 200_000
-POOLED = "pooled.npy"
-INDEX = "labels.json"
-
 FOOTER_BYTES = 1 << 16  # of a Parquet file's end: more than the footers of features take
 FOOTERS_AHEAD = 16  # as each is a request, where files are in S3
 
-Label = str | None
+OF_ONE_NETWORK = "name results of the network that made the features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +109,44 @@ def _read_footer(file: Place) -> pq.FileMetaData:
     return pq.read_metadata(file)
 
 
+def open_others(folders: Iterable[Place], features: FeatureSet, *, only: frozenset[str] | None) -> tuple[Kept, ...]:
+    """The moments in `folders`, which can be merged with those of `features`. BadFeatures otherwise."""
+    others = tuple(map(open_kept, folders))
+    network, seen = features.model, {features.fingerprint}
+    for other in others:
+        if other.model and network and other.model != network:
+            raise BadFeatures(f"{other.folder} has moments of network {other.model}, others are of {network}", OF_ONE_NETWORK)
+        if (length := len(other.moments().mean)) != features.length:
+            raise BadFeatures(f"{other.folder} has moments of {length} features, here are {features.length}", OF_ONE_NETWORK)
+        if other.features in seen:
+            raise BadFeatures(f"{other.folder} has moments of features that count already", "give each results folder once, and no copies")
+        if only is not None:
+            other.files(only)  # refuses here, before Spark starts
+        network = network or other.model
+        seen.add(other.features)
+    return others
+
+
 def gather_moments(
     sc: SparkContext, features: FeatureSet, *, kept: Place, folder: Place, scratch: Place, label_cap: int, only: frozenset[str] | None
-) -> tuple[str, Moments]:
+) -> tuple[str, Kept]:
     """The moments to fit, and what they were read from: "moments" that an earlier fit left in `kept`, else "features".
 
-    They are in `folder` afterwards, for the next fit. BadFeatures for a label in `only` that no image has.
+    Those of all rows are in `folder` afterwards, for the next fit; those returned have the labels in `only` apart.
     """
-    if read_index(kept)[0] == features.fingerprint:
+    found = read_index(kept)
+    if found and found.features == features.fingerprint:
         source = MOMENTS
         duplicate(kept, folder)
+        own = replace(found, folder=folder)
     else:
         source = FEATURES
-        fold_features(sc, features, label_cap=label_cap, folder=folder, scratch=scratch)
-    if moments := kept_moments(folder, only=only):
-        return source, moments
+        own = fold_features(sc, features, label_cap=label_cap, folder=folder, scratch=scratch)
+    if only is None or own.names is not None:
+        return source, own
     # There were too many labels to keep each one's moments apart, so the features of these are read again.
-    chosen = only or frozenset()
     again = scratch / "only-labels"
-    fold_features(sc, features, label_cap=len(chosen), only=chosen, folder=again, scratch=scratch)
-    refuse_unknown_labels(chosen, [label for label, _ in read_index(again)[1] or []])
-    return FEATURES, load_moments(again / POOLED)
+    return FEATURES, fold_features(sc, features, label_cap=len(only), only=only, folder=again, scratch=scratch)
 
 
 def fold_features(
@@ -142,7 +157,7 @@ def fold_features(
     folder: Place,
     scratch: Place,
     only: frozenset[str] | None = None,
-) -> None:
+) -> Kept:
     """Writes the moments of all rows (with a label in `only`) to `folder`, pooled and by label.
 
     With more than `label_cap` labels only the pooled ones are kept: a label costs up to 13 MB in each worker's memory.
@@ -163,46 +178,15 @@ def fold_features(
         groups = [merges[start::slots] for start in range(slots)]
         merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
         kept = {file.name.partition(".")[0]: file.name for _, files in merged for file in files}
-        names: Names | None = [(label, kept[f"{place:05}"]) for place, label in enumerate(by_label)]
+        names: dict[Label, str] | None = {label: kept[f"{place:05}"] for place, label in enumerate(by_label)}
     else:
         groups = [[_Merge(tuple(file for _, file in task.files))] for task in folded]
         merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
         names = None
-    (folder / INDEX).write_text(json.dumps({"features": features.fingerprint, "labels": names}) + "\n")
     save_moments(merge_all((load_moments(pooled) for pooled, _ in merged), length=features.length), folder / POOLED)
-
-
-Names = list[tuple[Label, str]]  # labels and the files of their moments
-
-
-def read_index(folder: Place) -> tuple[str, Names | None]:
-    """Which features the moments in `folder` are of, and the labels' files, None where there were too many; ("", None) if none."""
-    try:
-        index = json.loads((folder / INDEX).read_text())
-        return index["features"], index["labels"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "", None
-
-
-def kept_moments(folder: Place, *, only: frozenset[str] | None) -> Moments | None:
-    """What fold_features kept in `folder`, of all rows or of some labels; None where it did not keep those."""
-    if only is None:
-        return load_moments(folder / POOLED)
-    _, names = read_index(folder)
-    if names is None:
-        return None
-    files = {label: folder / name for label, name in names}
-    refuse_unknown_labels(only, files)
-    chosen = [load_folded(files[label]).total for label in sorted(only)]
-    return merge_all(chosen, length=len(chosen[0].mean))
-
-
-def refuse_unknown_labels(only: frozenset[str], known: Iterable[Label]) -> None:
-    """BadFeatures for a label that no image has."""
-    names = sorted(label for label in known if label is not None)
-    if missing := sorted(only.difference(names)):
-        shown = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-        raise BadFeatures(f"no features with the label {', '.join(missing)}", f"labels here: {shown or 'none'}")
+    written = Kept(folder, features.fingerprint, features.model, names)
+    write_index(written)
+    return written
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from job import contract
 from job.config import Command
 from job.errors import UsageError
 from job.features.stage import open_network
+from job.pca.kept import Kept
 from job.pca.model import load_model
-from job.pca.stage import open_features
+from job.pca.stage import open_features, open_others
 from job.sources.readers import printable
 from job.sources.stage import check_roots, count_images
 
@@ -21,7 +22,7 @@ def check(command: Command) -> None:
         open_network(command.featurize.model, engine=command.featurize.engine)
         check_roots(command.featurize.source)
     elif command.fit:
-        open_features(command.results / contract.FEATURES)
+        open_others(command.fit.others, open_features(command.results / contract.FEATURES), only=command.fit.only_labels)
     elif command.project:
         load_model(command.results / contract.PCA)
         open_features(command.project.features or command.results / contract.FEATURES)
@@ -42,6 +43,8 @@ def describe(command: Command) -> str:
         folder = (command.project and command.project.features) or command.results / contract.FEATURES
         features = open_features(folder)
         lines.append(f"read     {features.count:,} rows of {features.length} features in {printable(str(folder))}")
+        if command.fit:
+            lines += map(_merged, open_others(command.fit.others, features, only=command.fit.only_labels))
     if command.project and not command.fit:
         model = load_model(command.results / contract.PCA)
         lines.append(f"model    {len(model.components)} components of {model.rows:,} images")
@@ -51,3 +54,7 @@ def describe(command: Command) -> str:
     if replaced := [name for name in command.names if (command.results / name).exists()]:
         lines.append(f"remove   {', '.join(replaced)}")
     return "\n".join(lines)
+
+
+def _merged(kept: Kept) -> str:
+    return f"merge    moments of {kept.moments().count:,} rows in {printable(str(kept.folder))}"

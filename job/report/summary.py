@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from job import contract
 from job.config import FeaturizeConfig, FitConfig, ProjectConfig
 from job.features.stage import Network
 from job.pca.model import PcaModel
+from job.pca.moments import Moments
 from job.pca.stage import FeatureSet
 from job.sinks.stage import Tally
 from job.sources.readers import printable
@@ -60,6 +63,7 @@ def featurize_account(
         "seconds": dict(seconds),
         "images_per_second": round(tally.images / max(seconds["featurize"], 1e-9), 1),
         "worker_seconds": {step: round(spent, 3) for step, spent in tally.seconds.items()},
+        "fast_decode_error": _spread(tally.fast_decode_errors) if config.how.fast else None,
         "model": network.card,
         "random_weights": network.card.is_random,
         "config": config,
@@ -69,11 +73,21 @@ def featurize_account(
     }
 
 
-def fit_account(model: PcaModel, *, config: FitConfig, source: str, seconds: float) -> Summary:
-    """What `fit` says of itself beside what save_model says of the model, in pca/model.json and so in the summary."""
+def _spread(errors: Sequence[float]) -> Summary:
+    """How many there are, the middle one and the largest, which are null of none."""
+    return {"count": len(errors), "median": median(errors) if errors else None, "max": max(errors, default=None)}
+
+
+def fit_account(model: PcaModel, *, config: FitConfig, source: str, moments: Sequence[Moments], seconds: float) -> Summary:
+    """What `fit` says of itself beside what save_model says of the model, in pca/model.json and so in the summary.
+
+    moments: those of the results' own features, then of each of config.others
+    """
+    merged = zip(config.others, moments[1:], strict=True)
     return {
         "labels": sorted(config.only_labels) if config.only_labels else None,
         "moments_from": source,
+        "merged": [{"folder": printable(str(folder)), "rows": each.count} for folder, each in merged],
         "explained": float(model.explained_ratio.sum()),
         "explained_ratio": model.explained_ratio[:RATIOS].tolist(),
         "seconds": seconds,

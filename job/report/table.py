@@ -44,9 +44,18 @@ def _images(account: Summary) -> list[str]:
             f"{account['images_per_second']:,.0f} images/s; {', '.join(f'{stage} {clock(spent)}' for stage, spent in seconds.items())}",
         )
     )
+    if error := account.get("fast_decode_error"):  # an account of an earlier version has none
+        lines.append(row("fast decode", _fast_decode(error)))
     if account["random_weights"]:
         lines.append(row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
     return lines
+
+
+def _fast_decode(error: Summary) -> str:
+    if not error["count"]:
+        return "no picture to measure its error on"
+    many = f"{error['count']:,} picture{'s' * (error['count'] != 1)}"
+    return f"error in features: median {error['median']:.2%}, max {error['max']:.2%} of {many} measured"
 
 
 def _variance(account: Summary) -> list[str]:
@@ -62,4 +71,9 @@ def _variance(account: Summary) -> list[str]:
         cumulated += ratio
         lines.append(f"  {f'pc{place}':>8}  {ratio:6.1%}  {cumulated:6.1%}  {'█' * max(1, round(BAR * ratio / ratios[0]))}")
     needed = ", ".join(f"{k} for {share}" for share, k in account["components_for"].items())
-    return [*lines, row("needed", f"components: {needed}")]
+    merged = account.get("merged", ())  # an account of an earlier version has none
+    return [
+        *lines,
+        row("needed", f"components: {needed}"),
+        *(row("merged", f"{each['rows']:,} of these images by their moments in {each['folder']}") for each in merged),
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from job import contract
 from job.ahead import ahead
 from job.decode.options import Decoding
 from job.errors import RowsLost
-from job.features.stage import Embedded, Network, Stopwatch, embed_images
+from job.features.stage import Embedded, Network, Stopwatch, compare_first_scaled, embed_images
 from job.pca.model import PcaModel
 from job.pca.stage import FeatureSet, read_features, rows_of_features
 from job.sinks import tables
@@ -25,20 +25,25 @@ from job.sources.stage import read_images, rows_of
 from job.storage import Place
 from job.tasks import run_tasks
 
+COMPARED_SHARES = 16  # one share in so many measures fast decoding: of photographs a share has only a few
 ROWS_PER_SHEET = 100_000  # of projections in one file: a spreadsheet opens it
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a task, or a run, did: rows written by kind, faults by reason, bytes read, seconds of workers by step."""
+    """What a task, or a run, did: rows written by kind, faults by reason, bytes read, seconds of workers by step.
+
+    fast_decode_errors: of features, one from each task that measured them
+    """
 
     features: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     size: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
+    fast_decode_errors: tuple[float, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.features + other.features, self.faults + other.faults, self.size + other.size, self.seconds + other.seconds)
+        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def images(self) -> int:
@@ -60,18 +65,21 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     """Reads, decodes, embeds and writes the images of one share; runs on an executor."""
     watch = Stopwatch()
     images = read_images(rows_of(share), reader=open_reader(plan.root), max_bytes=plan.how.max_bytes)
-    embedded = embed_images(images, network=plan.network, folder=plan.folder(), how=plan.how, watch=watch)
+    embed = partial(embed_images, network=plan.network, folder=plan.folder())
+    plainly = partial(embed, how=replace(plan.how, fast=False), watch=Stopwatch())
+    embedded = embed(images, how=plan.how, watch=watch)
+    if share.index % COMPARED_SHARES == 0:
+        embedded = compare_first_scaled(embedded, plainly=plainly, watch=watch)
     rows = list(_without_bytes(embedded))
-    usable = [row for row in rows if row.fault is None]
-    faults = [row for row in rows if row.fault is not None]
-    name = f"part-{share.index:06}.parquet"
-    if usable:
-        tables.write_features(usable, network=plan.network, file=plan.staging / contract.FEATURES / name)
-    if faults:
-        tables.write_faults(faults, file=plan.staging / contract.FAULTS / name)
-    watch.lap("write")
-    reasons = Counter(row.fault.reason.value for row in faults if row.fault)
-    tally = Tally(len(usable), reasons, sum(row.image.size for row in rows), Counter(watch.seconds))
+    features, faults = tables.features_table(rows, network=plan.network), tables.faults_table(rows)
+    watch.lap("arrow")
+    for folder, table in ((contract.FEATURES, features), (contract.FAULTS, faults)):
+        if table.num_rows:
+            tables.write_table(table, file=plan.staging / folder / f"part-{share.index:06}.parquet")
+    watch.lap("parquet")
+    reasons = Counter(row.fault.reason.value for row in rows if row.fault)
+    errors = tuple(row.fast_decode_error for row in rows if row.fast_decode_error is not None)
+    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds), errors)
     count(tally)
     return tally
 
@@ -86,9 +94,9 @@ def write_missing(network: Network, staging: Place) -> None:
     """An empty file for a dataset that got no rows, so that it can be read all the same."""
     name = "part-000000.parquet"
     if not any((staging / contract.FEATURES).glob("*.parquet")):
-        tables.write_features([], network=network, file=staging / contract.FEATURES / name)
+        tables.write_table(tables.features_table([], network=network), file=staging / contract.FEATURES / name)
     if not any((staging / contract.FAULTS).glob("*.parquet")):
-        tables.write_faults([], file=staging / contract.FAULTS / name)
+        tables.write_table(tables.faults_table([]), file=staging / contract.FAULTS / name)
 
 
 def check_rows(tally: Tally, *, images: int, staging: Place) -> None:

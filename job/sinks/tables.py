@@ -18,6 +18,7 @@ from job.sources.readers import printable
 from job.storage import Place, whole
 
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
+REPEATED = ["label", "format", "model", "reason"]  # features are all different: a dictionary of them would cost time and save nothing
 
 FAULTS = pa.schema(
     [
@@ -55,8 +56,9 @@ def features_schema(length: int) -> pa.Schema:
     )
 
 
-def write_features(rows: list[Embedded], *, network: Network, file: Place) -> None:
-    """One Parquet file of features; each row has them."""
+def features_table(outcomes: Iterable[Embedded], *, network: Network) -> pa.Table:
+    """The features among `outcomes`."""
+    rows = [row for row in outcomes if row.fault is None]
     images = [row.image for row in rows]
     flat = np.concatenate([row.features for row in rows if row.features is not None]) if rows else np.empty(0, np.float32)
     schema = features_schema(network.card.feature_length)
@@ -72,17 +74,20 @@ def write_features(rows: list[Embedded], *, network: Network, file: Place) -> No
         pa.array([row.format for row in rows], pa.string()),
         pa.array([network.card.digest] * len(rows), pa.string()),
     ]
-    # Features are all different: a dictionary of them would cost time and save nothing.
-    with whole(file) as half:
-        pq.write_table(pa.table(columns, schema=schema), half, use_dictionary=["label", "format", "model"], **COMPRESSION)
+    return pa.table(columns, schema=schema)
 
 
-def write_faults(rows: list[Embedded], *, file: Place) -> None:
-    """One Parquet file of faults; each row has one."""
-    faults = [(printable(row.image.path), row.image.label, row.fault.reason.value, row.fault.detail) for row in rows if row.fault]
+def faults_table(outcomes: Iterable[Embedded]) -> pa.Table:
+    """The faults among `outcomes`."""
+    faults = [(printable(row.image.path), row.image.label, row.fault.reason.value, row.fault.detail) for row in outcomes if row.fault]
     columns = zip(*faults, strict=True) if faults else [[]] * len(FAULTS)
+    return pa.table([pa.array(column, pa.string()) for column in columns], schema=FAULTS)
+
+
+def write_table(table: pa.Table, *, file: Place) -> None:
+    """One Parquet file."""
     with whole(file) as half:
-        pq.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=FAULTS), half, **COMPRESSION)
+        pq.write_table(table, half, use_dictionary=REPEATED, **COMPRESSION)
 
 
 def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Place, sheet: Place) -> None:

@@ -70,7 +70,7 @@ def _plain(setting: Setting, count: int) -> Figures:
 def where_time_goes(setting: Setting) -> str:
     """Shares of a whole `python -m job run`.
 
-    What workers count (start, read, decode with resize, infer, write) is summed over them and divided by the cores; "idle" is
+    What workers count (start, read, decode, resize, infer, arrow, parquet) is summed over them and divided by the cores; "idle" is
     the rest of the featurize stage: Spark's scheduling, and cores that wait for the last task. "other" is what lies outside
     the stages: Python's start, imports, publishing, stopping.
     """

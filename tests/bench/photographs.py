@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
+from time import process_time
 from typing import TypeAlias
 
 import numpy as np
@@ -51,7 +52,9 @@ def photographs(setting: Setting) -> str:
     runs = alternate({"plain": partial(measure, fast=False), "fast": partial(measure, fast=True)}, repeats=setting.repeats)
     plain, fast = runs["plain"], runs["fast"]
     errors = distances(_features(_results(setting, fast=True)), _features(_results(setting, fast=False)))
-    size = sum(file.stat().st_size for file in folder.rglob("*.jpg")) / count
+    files = sorted(folder.rglob("*.jpg"))
+    size = sum(file.stat().st_size for file in files) / count
+    entropy = entropy_seconds(files[:FEW_PHOTOGRAPHS])
     return line(
         "photographs",
         scale_note(setting, PHOTOGRAPHS, count, "photographs"),
@@ -60,6 +63,7 @@ def photographs(setting: Setting) -> str:
         f"{ratio(fast, plain, 'rate'):.1f}x (at least 4x)",
         f"error in features: median {median(errors):.2%}, max {max(errors):.2%}",
         f"{size / 1e6:.1f} MB each",
+        f"of a core: plain {middle(plain, 'core'):.0f} ms, fast {middle(fast, 'core'):.0f}, its entropy decoding {entropy * 1e3:.0f}",
         f"n={setting.repeats}",
     )
 
@@ -69,7 +73,20 @@ def _featurize(setting: Setting, folder: Path, model: Path, count: int, *, fast:
     flags = ("--images", folder, "--model", model)
     done = run_job(setting, "featurize", *flags, *(["--fast-decode"] if fast else []), results=results)
     require(done.images == count, f"verger has features of {done.images} of {count} photographs")
-    return {"rate": count / done.stages["featurize"], "whole": done.seconds, **done.summary["featurize"]["worker_seconds"]}
+    core = sum(done.summary["featurize"]["worker_seconds"].values()) / count * 1e3
+    return {"rate": count / done.stages["featurize"], "core": core, "whole": done.seconds, **done.summary["featurize"]["worker_seconds"]}
+
+
+def entropy_seconds(files: list[Path]) -> float:
+    """What a scaled decode cannot go below, in seconds of a core: libjpeg at an eighth, which leaves out all but the entropy decoding."""
+    seconds = []
+    for file in files:
+        started = process_time()
+        with Image.open(file) as image:
+            image.draft(None, (WIDTH // 8, HEIGHT // 8))
+            image.load()
+        seconds.append(process_time() - started)
+    return median(seconds)
 
 
 def _results(setting: Setting, *, fast: bool) -> Path:

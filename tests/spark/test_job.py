@@ -72,6 +72,12 @@ def test_every_image_listed_is_a_row_of_features_or_of_faults(job, mixed, result
     assert {row["reason"] for row in faults.to_pylist()} == {"empty", "not_an_image", "truncated"}
 
 
+def test_a_run_says_where_its_workers_time_went(job, mixed, results):
+    seconds = job("featurize", "--images", mixed, "--results", results)["featurize"]["worker_seconds"]
+    assert list(seconds) == ["start", "read", "decode", "resize", "infer", "arrow", "parquet"]
+    assert all(spent >= 0 for spent in seconds.values())
+
+
 def test_a_bad_image_leaves_its_neighbours_bit_identical(job, pictures, mixed, tmp_path):
     job("featurize", "--images", pictures, "--results", tmp_path / "good")
     job("featurize", "--images", mixed, "--results", tmp_path / "mixed-results")
@@ -218,6 +224,35 @@ def test_include_reads_only_such_names(job, mixed, results):
     assert (summary["featurize"]["features"], summary["featurize"]["faults"]) == (30, 2)
 
 
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """12 JPEGs large enough for their decoder to scale them, and a PNG that it leaves alone."""
+    root = tmp_path / "photographs"
+    root.mkdir()
+    for number in range(12):
+        picture(number, size=(320, 240)).save(root / f"{number:02}.jpg", quality=60)
+    picture(99).save(root / "99.png")
+    return root
+
+
+def test_a_run_with_fast_decoding_records_its_error_on_its_own_pictures(job, photographs, tmp_path):
+    plain = job("featurize", "--images", photographs, "--results", tmp_path / "plain")["featurize"]
+    fast = job("featurize", "--images", photographs, "--results", tmp_path / "fast", "--fast-decode")["featurize"]
+    assert plain["fast_decode_error"] is None
+    found, wanted = (rows(read(tmp_path / name / "features")) for name in ("fast", "plain"))
+    errors = np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+    measured = fast["fast_decode_error"]
+    assert 1 <= measured["count"] <= 12
+    assert np.isclose(errors, measured["max"], rtol=1e-5).any(), "one picture's, from the features that were written"
+    assert 0 < measured["median"] <= measured["max"]
+    assert fast["worker_seconds"]["compare"] > 0
+
+
+def test_fast_decoding_of_what_no_decoder_scales_measures_nothing(job, pictures, results):
+    summary = job("featurize", "--images", pictures, "--results", results, "--fast-decode")
+    assert summary["featurize"]["fast_decode_error"] == {"count": 0, "median": None, "max": None}
+
+
 def test_several_folders_make_one_dataset(job, pictures, results):
     job("featurize", "--images", pictures / "apple", "--images", pictures / "quince", "--results", results)
     assert sorted(set(read(results / "features")["label"].to_pylist())) == ["apple", "quince"]
@@ -343,6 +378,47 @@ def test_any_number_of_fold_tasks_gives_the_same_model(job, pictures, results, m
     apples = np.array([label == "apple" for label in table["label"].to_pylist()])
     oracle = PCA(4, svd_solver="full").fit(rows(table)[apples].astype(np.float64))
     np.testing.assert_allclose(load_model(results / "pca").components, oracle.components_, atol=1e-9)
+
+
+@pytest.mark.parametrize("cap", [32, 1])
+def test_a_fit_with_earlier_results_is_that_of_all_images_and_reads_none_of_their_features(job, pictures, results, tmp_path, cap):
+    labels = sorted(folder.name for folder in pictures.iterdir())
+    for number, label in enumerate(labels[:2]):
+        job("run", "--images", pictures / label, "--results", tmp_path / f"old{number}")
+        shutil.rmtree(tmp_path / f"old{number}" / "features")
+    job("featurize", "--images", pictures / labels[2], "--results", results)
+    others = ("--with", tmp_path / "old0", "--with", tmp_path / "old1" / "pca" / "moments")
+    fit = job("fit", "--results", results, *others, "--label-cap", cap)["fit"]
+    assert (fit["rows"], [each["rows"] for each in fit["merged"]]) == (60, [20, 20])
+    job("run", "--images", pictures, "--results", tmp_path / "all")
+    merged, whole = load_model(results / "pca"), load_model(tmp_path / "all" / "pca")
+    for name in ("mean", "explained_variance", "components"):
+        # the sums of 60 rows in another order; relative to the largest, as what is nearly zero has no digits to keep
+        expected = getattr(whole, name)
+        np.testing.assert_allclose(getattr(merged, name), expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
+
+
+def test_what_a_fit_keeps_is_of_its_own_features_whatever_it_merged(job, pictures, results, tmp_path):
+    job("run", "--images", pictures / "apple", "--results", tmp_path / "old")
+    job("run", "--images", pictures / "quince", "--results", results)
+    alone = load_model(results / "pca")
+    assert job("fit", "--results", results, "--with", tmp_path / "old", "--overwrite")["fit"]["rows"] == 40
+    again = job("fit", "--results", results, "--overwrite")["fit"]
+    assert (again["rows"], again["merged"], again["moments_from"]) == (20, [], "moments")
+    np.testing.assert_array_equal(load_model(results / "pca").components, alone.components)
+
+
+@pytest.mark.parametrize("cap", [32, 0])
+def test_labels_are_chosen_from_all_that_is_fitted(job, pictures, results, tmp_path, cap):
+    job("run", "--images", pictures, "--results", tmp_path / "old")
+    job("run", "--images", pictures / "quince", "--results", results, "--label-cap", cap)
+    with_old = ("fit", "--results", results, "--with", tmp_path / "old", "--overwrite", "--label-cap", cap)
+    fit = job(*with_old, "--only-labels", "apple,quince")["fit"]
+    assert (fit["rows"], [each["rows"] for each in fit["merged"]]) == (60, [40])
+    fit = job(*with_old, "--only-labels", "apple")["fit"]
+    assert (fit["rows"], [each["rows"] for each in fit["merged"]]) == (20, [20])
+    with pytest.raises(BadFeatures, match="fig"):
+        job(*with_old, "--only-labels", "apple,fig")
 
 
 def test_moments_of_features_that_have_changed_are_not_used(job, pictures, results):

@@ -158,6 +158,8 @@ def test_the_engine_is_chosen_by_name(engine: str) -> None:
         (("--only-labels", "a,b"), FitConfig(only_labels=frozenset("ab"))),
         (("--only-labels", "Apple Red 1,"), FitConfig(only_labels=frozenset({"Apple Red 1"}))),
         (("--label-cap", "0"), FitConfig(label_cap=0)),
+        (("--with", "/old"), FitConfig(others=(Path("/old"),))),
+        (("--with", "/old", "--with", "/older/pca/moments"), FitConfig(others=(Path("/old"), Path("/older/pca/moments")))),
     ],
 )
 def test_flags_about_components_reach_the_fit(flags: tuple[str, ...], config: FitConfig) -> None:
@@ -174,6 +176,21 @@ def test_flags_about_components_reach_the_fit(flags: tuple[str, ...], config: Fi
 )
 def test_flags_about_projections_reach_the_projection(flags: tuple[str, ...], config: ProjectConfig) -> None:
     assert projecting(*flags) == config
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("/out",), "--results itself"),
+        (("/elsewhere/../out/",), "--results itself"),
+        (("/out/pca/moments",), "--results itself"),
+        (("/old", "/old"), "given twice"),
+        (("/old", "/older", "/old/pca/moments"), "given twice"),
+    ],
+)
+def test_no_image_counts_twice_in_a_fit(capsys: pytest.CaptureFixture[str], folders: tuple[str, ...], said: str) -> None:
+    error = refused(capsys, *FIT, *(word for folder in folders for word in ("--with", folder)))
+    assert said in error
 
 
 def test_a_run_can_be_told_all_of_it_at_once() -> None:

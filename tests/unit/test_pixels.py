@@ -348,6 +348,27 @@ def test_applying_orientation_survives_another_exif_tag_of_a_wrong_type() -> Non
     )
 
 
+# --- laps -----------------------------------------------------------------------------------------------------------
+
+
+def laps(data: bytes) -> list[str]:
+    """The steps that decoding tells the end of."""
+    told: list[str] = []
+    decode(data, side=SIDE, how=Decoding(), lap=told.append)
+    return told
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "TIFF"])
+def test_decoding_and_resizing_are_told_apart(format_: str) -> None:
+    assert laps(encoded(picture(), format_)) == ["decode", "resize"]
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF"])
+def test_the_last_byte_is_decoded_before_decoding_is_said_to_be_over(format_: str) -> None:
+    data = encoded(picture(), format_)
+    assert laps(data[: len(data) * 3 // 4]) == []  # Pillow decodes when pixels are asked for: lazily, this would fail in the resize
+
+
 # --- fast decoding --------------------------------------------------------------------------------------------------
 
 FAST = Decoding(fast=True)
@@ -376,6 +397,21 @@ def test_fast_decoding_records_the_size_of_the_file() -> None:
 def test_fast_decoding_leaves_other_formats_and_small_jpegs_alone(format_: str, size: tuple[int, int]) -> None:
     data = encoded(picture(*size), format_)
     np.testing.assert_array_equal(pixels_of(data, how=FAST), pixels_of(data))
+
+
+@pytest.mark.parametrize(
+    ("format_", "size", "how", "scaled"),
+    [
+        ("JPEG", (2000, 1500), FAST, True),
+        ("JPEG", (2000, 1500), Decoding(), False),
+        ("JPEG", (2 * SIDE + 1, 2000), FAST, False),
+        ("PNG", (1200, 1000), FAST, False),
+    ],
+)
+def test_a_picture_says_whether_its_decoder_scaled_it(format_: str, size: tuple[int, int], how: Decoding, scaled: bool) -> None:
+    outcome = decode(encoded(picture(*size), format_), side=SIDE, how=how)
+    assert isinstance(outcome, Decoded)
+    assert outcome.scaled is scaled
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -95,9 +95,35 @@ def test_random_weights_are_warned_about() -> None:
     assert "warning" not in table(SUMMARY)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"count": 12, "median": 0.0137, "max": 0.0206}, "median 1.37%, max 2.06% of 12 pictures"),
+        ({"count": 1, "median": 0.0137, "max": 0.0137}, "of 1 picture measured"),
+        ({"count": 0, "median": None, "max": None}, "no picture"),
+    ],
+)
+def test_the_error_of_fast_decoding_is_one_row(error: dict[str, object], said: str) -> None:
+    lines = table(SUMMARY | {"featurize": FEATURIZE | {"fast_decode_error": error}}).splitlines()
+    (line,) = (line for line in lines if line.startswith("fast decode"))
+    assert said in line
+    assert len(lines) == len(table(SUMMARY).splitlines()) + 1
+
+
+def test_without_fast_decoding_the_table_does_not_mention_it() -> None:
+    assert table(SUMMARY | {"featurize": FEATURIZE | {"fast_decode_error": None}}) == table(SUMMARY)
+
+
 def test_an_uncentered_projection_is_called_one() -> None:
     assert "uncentered" in table(SUMMARY | {"project": PROJECT | {"centered": False}})
     assert "uncentered" not in table(SUMMARY)
+
+
+def test_the_table_tells_what_a_fit_merged() -> None:
+    text = table(SUMMARY | {"fit": FIT | {"merged": [{"folder": "/old", "rows": 2_340}, {"folder": "/older", "rows": 7}]}})
+    lines = [line for line in text.splitlines() if line.startswith("merged")]
+    assert [line.split()[1] for line in lines] == ["2,340", "7"]
+    assert [line.split()[-1] for line in lines] == ["/old", "/older"]
 
 
 @pytest.mark.parametrize(("stage", "line"), [("featurize", "images"), ("fit", "variance"), ("project", "projected")])
@@ -234,6 +260,7 @@ TALLIES = st.builds(tally, st.integers(0, 99), corrupt=st.integers(0, 9), trunca
 @given(one=TALLIES, other=TALLIES)
 def test_tallies_add_up(one: Tally, other: Tally) -> None:
     assert (one + other).images == one.images + other.images
+    assert (replace(one, fast_decode_errors=(0.1,)) + replace(other, fast_decode_errors=(0.2, 0.3))).fast_decode_errors == (0.1, 0.2, 0.3)
     assert one + other == other + one
     assert one + Tally() == one + tally() == Tally() + one
 

@@ -1,0 +1,5 @@
+import sys
+
+from infra.app import main
+
+sys.exit(main())

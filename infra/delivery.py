@@ -1,0 +1,115 @@
+"""How CI reaches the account: GitHub's OIDC tokens instead of keys, a role to deploy with, and one to run with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Aws, Duration
+from aws_cdk import aws_emrserverless as emr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra.environments import Environment
+from infra.errors import BadEnvironment
+from infra.execution import execution_statements
+from infra.policies import allow, below, use_key, verbs
+from infra.storage import Storage
+from job import contract
+
+ISSUER = "token.actions.githubusercontent.com"
+AUDIENCE = "sts.amazonaws.com"
+QUALIFIER = "hnb659fds"  # of `cdk bootstrap`, unless it is told another
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What CI runs on in one environment."""
+
+    environment: Environment
+    application: emr.CfnApplication
+    job_role: iam.Role
+    storage: Storage
+    parameter: ssm.StringParameter
+
+
+class Delivery(Construct):
+    """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policy.
+
+    A job reaches a role through its GitHub environment: NAME deploys, NAME-run runs. Who may use these, and after whose
+    approval, is set in the repository.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
+        super().__init__(scope, id_)
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+            raise BadEnvironment(f"repository = {repository!r}", "allowed: OWNER/NAME, such as -c repository=example/verger")
+        self.provider = (
+            iam.OidcProviderNative.from_oidc_provider_arn(self, "GitHub", provider_arn)
+            if provider_arn
+            else iam.OidcProviderNative(self, "GitHub", url=f"https://{ISSUER}", client_ids=[AUDIENCE])
+        )
+        self.execution_policy = iam.ManagedPolicy(
+            self, "ExecutionPolicy", description="What CloudFormation may do to deploy Verger", statements=execution_statements()
+        )
+        names = [target.environment.name for target in targets]
+        self.deploy_role = self._role("DeployRole", repository, names, "Deploys Verger")
+        self.deploy_role.add_to_policy(_assume_bootstrap_roles())
+        self.run_roles = {target.environment.name: self._run_role(repository, target) for target in targets}
+
+    def _role(self, id_: str, repository: str, environments: list[str], description: str) -> iam.Role:
+        """A role for workflow jobs of these GitHub environments: exact subjects, no wildcard."""
+        subjects = [f"repo:{repository}:environment:{name}" for name in environments]
+        return iam.Role(
+            self,
+            id_,
+            description=description,
+            max_session_duration=Duration.hours(1),
+            assumed_by=iam.FederatedPrincipal(
+                self.provider.oidc_provider_arn,
+                {"StringEquals": {f"{ISSUER}:aud": AUDIENCE, f"{ISSUER}:sub": subjects}},
+                "sts:AssumeRoleWithWebIdentity",
+            ),
+        )
+
+    def _run_role(self, repository: str, target: Target) -> iam.Role:
+        name = target.environment.name
+        role = self._role(f"RunRole{name.capitalize()}", repository, [f"{name}-run"], f"Starts and follows runs of Verger in {name}")
+        for statement in _run_statements(target):
+            role.add_to_policy(statement)
+        return role
+
+
+def _assume_bootstrap_roles() -> iam.PolicyStatement:
+    """The roles that `cdk bootstrap` made for the CLI. What CloudFormation does then is its own role's matter."""
+    roles = [
+        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{QUALIFIER}-{kind}-role-{Aws.ACCOUNT_ID}-{Aws.REGION}"
+        for kind in ("deploy", "file-publishing", "lookup")
+    ]
+    return allow("AssumeBootstrapRoles", ["sts:AssumeRole"], roles)
+
+
+def _run_statements(target: Target) -> list[iam.PolicyStatement]:
+    application, bucket = target.application.attr_arn, target.storage.bucket
+    statements = [
+        allow("ReadDeployment", ["ssm:GetParameter"], [target.parameter.parameter_arn]),
+        allow("StartRuns", verbs("emr-serverless", "GetApplication ListJobRuns StartApplication StartJobRun"), [application]),
+        allow(
+            "FollowRuns",
+            verbs("emr-serverless", "CancelJobRun GetDashboardForJobRun GetJobRun ListJobRunAttempts TagResource"),
+            [f"{application}/jobruns/*"],
+        ),
+        allow(
+            "PassJobRole",
+            ["iam:PassRole"],
+            [target.job_role.role_arn],
+            {"StringEquals": {"iam:PassedToService": "emr-serverless.amazonaws.com"}},
+        ),
+        allow("ListResults", ["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": below(contract.RESULTS, contract.LOGS)}),
+        allow("ReadResults", ["s3:GetObject"], [bucket.arn_for_objects(f"{folder}/*") for folder in (contract.RESULTS, contract.LOGS)]),
+    ]
+    if target.storage.key:
+        statements.append(use_key(target.storage.key))
+    return statements

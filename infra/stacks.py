@@ -1,0 +1,127 @@
+"""The whole account: storage → job → watch, for each environment, and how CI delivers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aws_cdk import Aws, CfnOutput, DefaultStackSynthesizer, Stack, Tags
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra.artifacts import Artifacts, Built
+from infra.delivery import Delivery, Target
+from infra.environments import Environment
+from infra.runtime import Application, spark_properties
+from infra.security import JobRole
+from infra.storage import Storage
+from infra.watch import Watch
+from job import contract
+from job.submission import Deployment, command, parameter_name, run_arguments, start_job_run
+
+FIRST_RUN = "first-run"  # the name under results/ in the command that the stack prints
+
+
+class EnvironmentStack(Stack):
+    """A stack of one environment, with its tags and its protection."""
+
+    def __init__(self, scope: Construct, part: str, *, environment: Environment, **options: Any) -> None:
+        protected = environment.termination_protection
+        super().__init__(scope, f"Verger-{environment.name}-{part}", termination_protection=protected, **options)
+        for name, value in (("project", "verger"), ("environment", environment.name), ("cost-centre", environment.cost_centre)):
+            Tags.of(self).add(f"verger:{name}", value)
+
+    def output(self, name: str, value: str, description: str) -> None:
+        CfnOutput(self, name, value=value, description=description)
+
+
+class StorageStack(EnvironmentStack):
+    def __init__(self, scope: Construct, *, environment: Environment, delete_data: bool) -> None:
+        super().__init__(scope, "Storage", environment=environment, description="Verger: images, results, artifacts and logs")
+        self.storage = Storage(self, "Storage", environment=environment, delete_data=delete_data)
+        self.output("BucketName", self.storage.bucket.bucket_name, "Images go to images/, results come to results/")
+
+
+class JobStack(EnvironmentStack):
+    def __init__(self, scope: Construct, *, environment: Environment, storage: Storage, built: Built) -> None:
+        prefix = f"{contract.ARTIFACTS}/{environment.name}/"
+        super().__init__(
+            scope,
+            "Job",
+            environment=environment,
+            description="Verger: the application, its role, and what runs on it",
+            synthesizer=DefaultStackSynthesizer(bucket_prefix=prefix),
+        )
+        self.artifacts = Artifacts(self, "Artifacts", built=built)
+        self.runtime = Application(self, "Runtime", environment=environment, storage=storage)
+        self.job_role = JobRole(
+            self,
+            "JobRole",
+            environment=environment,
+            application=self.runtime.application,
+            storage=storage,
+            published=self.artifacts.job_package.bucket,
+            log_group=self.runtime.log_group,
+        )
+        self.deployment = Deployment(
+            environment=environment.name,
+            region=Aws.REGION,
+            application_id=self.runtime.application.attr_application_id,
+            job_role_arn=self.job_role.role.role_arn,
+            bucket=storage.bucket.bucket_name,
+            entry_point=self.artifacts.entry_point.s3_object_url,
+            job_package=self.artifacts.job_package.s3_object_url,
+            model=self.artifacts.model.s3_object_url,
+            environment_archive=self.artifacts.environment.s3_object_url,
+            timeout_minutes=environment.timeout_minutes,
+            spark=spark_properties(environment),
+        )
+        self.parameter = ssm.StringParameter(
+            self,
+            "Deployment",
+            parameter_name=parameter_name(environment.name),
+            description="What a run of Verger needs to know, as JSON",
+            string_value=self.deployment.to_json(),
+        )
+        self.target = Target(environment, self.runtime.application, self.job_role.role, storage, self.parameter)
+        self._print(self.deployment)
+
+    def _print(self, deployment: Deployment) -> None:
+        request = start_job_run(deployment, run_arguments(deployment, results=FIRST_RUN), name=FIRST_RUN)
+        for name, value, description in (
+            ("ApplicationId", deployment.application_id, "The EMR Serverless application"),
+            ("JobRoleArn", deployment.job_role_arn, "The role of its runs"),
+            ("JobPackageUri", deployment.job_package, "The code of a run"),
+            ("ModelUri", deployment.model, "The network of a run"),
+            ("EnvironmentUri", deployment.environment_archive, "The packages of a run"),
+            ("ParameterName", self.parameter.parameter_name, "All of it as JSON, for tools"),
+            ("Region", deployment.region, "Where it is"),
+            ("StartJobRun", command(request, region=deployment.region), f"Runs the job on images/; change {FIRST_RUN} for the next"),
+        ):
+            self.output(name, value, description)
+
+
+class WatchStack(EnvironmentStack):
+    def __init__(self, scope: Construct, *, environment: Environment, runtime: Application) -> None:
+        super().__init__(scope, "Watch", environment=environment, description="Verger: who hears of failed runs, and a dashboard")
+        self.watch = Watch(self, "Watch", environment=environment, application=runtime.application)
+        self.output("TopicArn", self.watch.topic.topic_arn, "Subscribe to hear of runs that failed")
+
+
+class DeliveryStack(Stack):
+    """One for the account: it is the environments' that are synthesised with it."""
+
+    def __init__(self, scope: Construct, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
+        super().__init__(scope, "Verger-Delivery", description="Verger: how CI deploys and runs it")
+        Tags.of(self).add("verger:project", "verger")
+        self.delivery = Delivery(self, "Delivery", repository=repository, provider_arn=provider_arn, targets=targets)
+        CfnOutput(self, "DeployRoleArn", value=self.delivery.deploy_role.role_arn, description="For the deploy workflow")
+        for name, role in self.delivery.run_roles.items():
+            CfnOutput(self, f"RunRoleArn{name.capitalize()}", value=role.role_arn, description=f"For the run workflow, in {name}")
+        arn = self.delivery.execution_policy.managed_policy_arn
+        CfnOutput(
+            self,
+            "Bootstrap",
+            value=f"cdk bootstrap --cloudformation-execution-policies {arn}",
+            description="Takes AdministratorAccess from CloudFormation in this account and region",
+        )

@@ -1,0 +1,104 @@
+"""How a run is submitted to EMR Serverless: one source for the stacks' outputs and the operator's tools. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from job.contract import ENVIRONMENT_PYTHON, IMAGES, RESULTS, Card
+
+# Archives are unpacked into the working folder of the driver and of each executor, under these names.
+ENVIRONMENT_ALIAS, MODEL_ALIAS = "environment", "model"
+PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
+
+
+def parameter_name(environment: str) -> str:
+    """The SSM parameter that holds an environment's deployment."""
+    return f"/verger/{environment}/deployment"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment(Card):
+    """What a run needs to know of a deployed environment: the JSON in its SSM parameter.
+
+    application_id, job_role_arn, region, bucket   as AWS names them
+    entry_point          s3:// URI of the script that starts the job
+    job_package          s3:// URI of the zip with the package `job`
+    model                s3:// URI of the zip with the flatbuffer and its card
+    environment_archive  s3:// URI of the archive with the interpreter's packages
+    timeout_minutes      after which a run is cancelled
+    spark                further Spark properties: sizes, limits
+    """
+
+    environment: str
+    region: str
+    application_id: str
+    job_role_arn: str
+    bucket: str
+    entry_point: str
+    job_package: str
+    model: str
+    environment_archive: str
+    timeout_minutes: int
+    spark: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """On one line: a parameter has 4,096 characters (Systems Manager User Guide, standard tier)."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Spark properties of a run. They pin code, model and packages: a deployment meanwhile changes nothing for it."""
+        return {
+            "spark.submit.pyFiles": self.job_package,
+            "spark.archives": f"{self.environment_archive}#{ENVIRONMENT_ALIAS},{self.model}#{MODEL_ALIAS}",
+            "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
+            "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
+            "spark.executorEnv.PYSPARK_PYTHON": PYTHON,
+            **self.spark,
+        }
+
+
+def run_arguments(deployment: Deployment, *, results: str) -> list[str]:
+    """The job's command line for all images of the bucket, with results under `results`, a name."""
+    bucket = f"s3://{deployment.bucket}"
+    return ["run", "--images", f"{bucket}/{IMAGES}/", "--results", f"{bucket}/{RESULTS}/{results}/", "--model", f"{MODEL_ALIAS}/"]
+
+
+def start_job_run(deployment: Deployment, arguments: Sequence[str], *, name: str) -> dict[str, Any]:
+    """The StartJobRun request, as boto3 and the AWS CLI take it.
+
+    Settings are --conf flags, which override one by one: a run's spark-defaults classification replaces the application's
+    whole one before emr-spark-8.1.0.
+    """
+    submit = {
+        "entryPoint": deployment.entry_point,
+        "entryPointArguments": list(arguments),
+        "sparkSubmitParameters": " ".join(f"--conf {key}={value}" for key, value in deployment.properties.items()),
+    }
+    return {
+        "applicationId": deployment.application_id,
+        "executionRoleArn": deployment.job_role_arn,
+        "name": name,
+        "executionTimeoutMinutes": deployment.timeout_minutes,
+        "jobDriver": {"sparkSubmit": submit},
+    }
+
+
+def command(request: Mapping[str, Any], *, region: str) -> str:
+    """The request as a command for a shell."""
+    flags = {
+        "region": region,
+        "application-id": request["applicationId"],
+        "execution-role-arn": request["executionRoleArn"],
+        "name": request["name"],
+        "execution-timeout-minutes": str(request["executionTimeoutMinutes"]),
+        "job-driver": json.dumps(request["jobDriver"]),
+    }
+    # Quoted by hand where shlex would quote a CloudFormation reference that becomes a plain word
+    return "aws emr-serverless start-job-run " + " ".join(
+        f"--{flag} {shlex.quote(value) if flag in ('name', 'job-driver') else value}" for flag, value in flags.items()
+    )
