@@ -127,9 +127,14 @@ def test_verbs_go_on_from_what_is_in_s3(job, pictures, bucket, tmp_path):
     assert job("project", "--results", out, "--features", other, "--overwrite")["project"]["rows"] == 20
     job("featurize", "--images", pictures / "apple", "--results", tmp_path / "here")
     assert job("project", "--results", out, "--features", tmp_path / "here", "--overwrite")["project"]["rows"] == 20
+    merged = job("fit", "--results", other, "--with", out)
+    assert merged["fit"]["rows"] == 80
     # Other features under the same names, as many and as long: moments of the old ones are not taken for theirs
     job("featurize", "--images", pictures / "apple", "--results", other, "--overwrite")
     assert job("fit", "--results", other)["fit"]["moments_from"] == "features"
+    (out / "pca" / "model.json").unlink()
+    with pytest.raises(BadFeatures, match=f"no whole fit in {out}"):
+        job("fit", "--results", other, "--overwrite", "--with", out)
 
 
 def test_overwriting_replaces_everything(job, pictures, mixed, bucket):
