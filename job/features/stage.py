@@ -22,7 +22,7 @@ from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
 from job.sources.stage import Image
-from job.storage import Place, place_of
+from job.storage import Place, S3Path, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def open_network(model: Place, *, engine: Engine) -> Network:
 
 
 def _flatbuffer_of(model: Place) -> Place:
-    if not model.is_dir():
+    if (isinstance(model, S3Path) and model.name.endswith(".tflite")) or not model.is_dir():  # who may read it need not list
         return model
     found = sorted(map(str, model.glob("*.tflite")))
     if len(found) != 1:

@@ -21,7 +21,7 @@ from job import s3
 from job.errors import NoImages, StorageFailed
 from job.sources.readers import Data, Entry, Folder, attempt
 
-REQUESTS = 32  # at once in a worker: at 30 ms each five times what one core can decode and embed
+REQUESTS = 32  # at once in a worker
 MARK = "_$folder$"  # how EMR's file system once marked folders
 
 # Shorter than the ten minutes for which boto3 promises that what it hands out stays valid, longer than obstore's five of reserve

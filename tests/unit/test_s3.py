@@ -442,6 +442,13 @@ def test_a_network_in_s3_is_brought_here_with_its_card(bucket: S3Path, named: bo
     assert network.card.feature_length == 48
 
 
+def test_a_network_that_is_named_needs_no_listing(bucket: S3Path, s3_server: Server) -> None:
+    for name in ("model.tflite", "model.json"):
+        (bucket / name).upload(MODEL / name)
+    s3_server.door.refuse = lambda _method, path: 403 if path == f"/{bucket.bucket}" else None
+    assert open_network(bucket / "model.tflite", engine="litert").card.feature_length == 48
+
+
 def test_a_network_in_s3_is_checked_as_one_on_a_disk(bucket: S3Path) -> None:
     with pytest.raises(BadModel, match=f"{bucket}/model.tflite: no such object"):
         open_network(bucket / "model.tflite", engine="litert")
