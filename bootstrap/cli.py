@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from bootstrap.backbones import BACKBONES
 from bootstrap.errors import BootstrapError, UsageError
+from bootstrap.estimate import add_estimate
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
 
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(verbs.add_parser("compile", help="a Keras backbone to a flatbuffer and its model card", allow_abbrev=False))
     _add_pictures(verbs.add_parser("pictures", help="a folder of labelled pictures to try things on", allow_abbrev=False))
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
+    add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_emrserverless as emr
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from infra.environments import RETENTION_DAYS, Environment
 from infra.storage import Storage
 from job import contract
-from job.submission import PYTHON
+from job.submission import ENVIRONMENT_ALIAS, PYTHON
 
 MAX_CONCURRENT_RUNS = 4  # further ones queue: they would share max_vcpus anyway
 QUEUE_TIMEOUT = Duration.hours(12)
@@ -19,7 +20,7 @@ QUEUE_TIMEOUT = Duration.hours(12)
 class Application(Construct):
     """The application: it costs nothing until a run starts it, and at most max_vcpus while it runs."""
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment, storage: Storage) -> None:
+    def __init__(self, scope: Construct, id_: str, *, environment: Environment, storage: Storage, packages: assets.Asset) -> None:
         super().__init__(scope, id_)
         self.log_group = logs.LogGroup(
             self,
@@ -46,7 +47,7 @@ class Application(Construct):
             network_configuration=_network(environment),
             monitoring_configuration=self._monitoring(storage),
             runtime_configuration=[
-                emr.CfnApplication.ConfigurationObjectProperty(classification="spark-defaults", properties=defaults(environment))
+                emr.CfnApplication.ConfigurationObjectProperty(classification="spark-defaults", properties=defaults(environment, packages))
             ],
         )
 
@@ -68,9 +69,13 @@ class Application(Construct):
         )
 
 
-def defaults(environment: Environment) -> dict[str, str]:
-    """Spark properties that hold for every run of the application unless it says otherwise: sizes, limits, interpreter."""
+def defaults(environment: Environment, packages: assets.Asset) -> dict[str, str]:
+    """Spark properties that hold for every run of the application unless it says otherwise: sizes, limits, interpreter.
+
+    Code and model are not among them: they change often, and a change here needs an application that is stopped.
+    """
     interpreter = {
+        "spark.archives": f"{packages.s3_object_url}#{ENVIRONMENT_ALIAS}",
         "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
         "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
         "spark.executorEnv.PYSPARK_PYTHON": PYTHON,

@@ -53,7 +53,7 @@ class JobStack(EnvironmentStack):
             synthesizer=DefaultStackSynthesizer(bucket_prefix=prefix),
         )
         self.artifacts = Artifacts(self, "Artifacts", built=built)
-        self.runtime = Application(self, "Runtime", environment=environment, storage=storage)
+        self.runtime = Application(self, "Runtime", environment=environment, storage=storage, packages=self.artifacts.environment)
         self.job_role = JobRole(
             self,
             "JobRole",
