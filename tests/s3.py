@@ -67,7 +67,7 @@ class Door:
 
 def forget() -> None:
     """Clients are made anew, from the environment as it is now."""
-    for cached in (s3.client, s3.session, s3.region_of, images._store):
+    for cached in (s3.client, s3.session, s3.region_of, images._made_store):
         cached.cache_clear()
 
 

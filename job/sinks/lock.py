@@ -44,7 +44,7 @@ class Lock:
             status = self.file.status()
             text = self.file.read_text()
         except FileNotFoundError:  # given back at this moment
-            return self.file.write_new(self._text)
+            return self._take()
         if text == self._text:  # ours: the answer to the first attempt got lost
             return status.etag
         if not _dead(text, status.age_s):

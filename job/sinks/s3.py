@@ -74,12 +74,15 @@ class S3Results:
                 yield staging
             finally:
                 with suppress(StorageFailed):  # what stays is hidden, and the next run's to take away
-                    self._clean() if lock.is_ours() else remove(staging.etags())
+                    if lock.is_ours():
+                        self._clean()
+                    else:
+                        remove(staging.etags())
 
     def _clean(self) -> None:
         """Takes away what is half copied, and then all that is hidden but the lock."""
         self._remove(self._half_copied())
-        remove(file for file in self.hidden.etags() if file.name != OWNER)
+        remove(file for file in self.hidden.etags() if file != self.hidden / OWNER)
 
     def _confirm(self) -> None:
         if self._lock:

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any
 
 import obstore
@@ -32,6 +33,9 @@ RETRIES: Any = {
     "retry_timeout": timedelta(minutes=2),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
+
+
+_making = Lock()
 
 
 class S3Reader:
@@ -99,9 +103,15 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS, thread_name_prefix="s3")
 
 
-@functools.cache
 def _store(bucket: str) -> S3Store:
-    """obstore's client of a bucket, with boto3's credentials, endpoint and region."""
+    """obstore's client of a bucket; the first of many threads makes it."""
+    with _making:
+        return _made_store(bucket)
+
+
+@functools.cache
+def _made_store(bucket: str) -> S3Store:
+    """A client with boto3's credentials, endpoint and region."""
     endpoint = s3.client().meta.endpoint_url
     where = {} if s3.AMAZON.fullmatch(endpoint) else {"endpoint": endpoint}
     try:

@@ -170,6 +170,22 @@ def test_many_reads_are_under_way_at_once(bucket: S3Path, s3_server: Server) -> 
     assert time.monotonic() - started < 16 * 0.3 / 2
 
 
+def test_many_threads_make_one_client(bucket: S3Path, afresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    put(bucket, *(f"{place}" for place in range(16)))
+    made: list[object] = []
+    store = images.S3Store
+
+    def counting(*words: object, **how: object) -> object:
+        made.append(words)
+        time.sleep(0.1)
+        return store(*words, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(images, "S3Store", counting)
+    afresh()
+    S3Reader().read_many([f"{bucket}/{place}" for place in range(16)], limit=100)
+    assert len(made) == 1
+
+
 def test_planning_and_following_find_what_was_put(bucket: S3Path) -> None:
     keys = [f"photos/{label}/{place}.jpg" for label in ("apple", "pear", "quince") for place in range(5)] + ["photos/top.jpg"]
     put(bucket, *keys, "photos/.hidden/x.jpg", "photos/_temporary/x.jpg", "photos/.x.jpg")
