@@ -8,7 +8,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -184,6 +186,28 @@ def test_many_threads_make_one_client(bucket: S3Path, afresh: Callable[[], None]
     afresh()
     S3Reader().read_many([f"{bucket}/{place}" for place in range(16)], limit=100)
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(("minutes", "asked"), [(images.CREDENTIALS_TTL.total_seconds() / 60, 1), (4, 2)])
+def test_credentials_are_asked_for_again_before_they_end_and_not_for_each_read(
+    bucket: S3Path, afresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch, minutes: float, asked: int
+) -> None:
+    """boto3's last at least ten minutes when it hands them out; obstore takes those with less than five left for ended."""
+    put(bucket, *(f"{place}" for place in range(8)))
+    calls: list[object] = []
+
+    class Counting(images.Boto3CredentialProvider):
+        def __call__(self) -> Any:
+            calls.append(self)
+            return super().__call__()
+
+    monkeypatch.setattr(images, "Boto3CredentialProvider", Counting)
+    monkeypatch.setattr(images, "CREDENTIALS_TTL", timedelta(minutes=minutes))
+    afresh()
+    for _ in range(2):
+        S3Reader().read_many([f"{bucket}/{place}" for place in range(8)], limit=100)
+        time.sleep(0.3)  # obstore does not ask twice at once
+    assert len(calls) == asked
 
 
 def test_planning_and_following_find_what_was_put(bucket: S3Path) -> None:
@@ -405,6 +429,14 @@ def test_thousands_are_removed(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) 
     put(bucket, *(f"x/{place}" for place in range(10)), "y")
     remove((bucket / "x").etags())
     assert [path.key for path in bucket.etags()] == ["y"]
+
+
+def test_an_object_that_may_not_be_removed_is_named(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a removal of many is a success that lists its failures."""
+    errors = [{"Key": "x/1", "Code": "AccessDenied", "Message": "no"}]
+    monkeypatch.setattr(s3.client(), "delete_objects", lambda **_: {"Errors": errors})
+    with pytest.raises(StorageFailed, match=f"{bucket}/x/1: access denied to s3:DeleteObject"):
+        remove([bucket / "x" / "0", bucket / "x" / "1"])
 
 
 def write_features(folder: S3Path, *, columns: int = 0) -> None:
