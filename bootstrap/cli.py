@@ -14,6 +14,7 @@ from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.estimate import add_estimate
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
+from job.submission import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
     add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
+    _add_submit(verbs.add_parser("submit", help="a run on EMR Serverless, started and followed", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)
     return parser
@@ -161,3 +163,29 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield lambda doing: print(f"{erase}{doing} …", end="", file=sys.stderr, flush=True)
     finally:
         print(erase, end="", file=sys.stderr, flush=True)
+
+
+def _add_submit(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--environment", required=True, metavar="NAME", help="deployed environment, such as dev (required)")
+    add("--results", required=True, metavar="NAME", help="name of the run, and of its folder under results/ (required)")
+    add("--region", metavar="REGION", help="AWS region of the environment (default: the profile's, or AWS_REGION)")
+    add("--wait", action="store_true", help="follow the run until it ends; exit code 1 where it fails (default: start it only)")
+    add("--again", action="store_true", help="start a new run where this one has been started before (default: that is the same run)")
+    add("--dry-run", action="store_true", help="print the AWS CLI's command instead of starting anything")
+    add("arguments", nargs="*", metavar="-- ARGUMENT", help="further arguments of the job, such as -- --components 50")
+    parser.set_defaults(run=_submit)
+
+
+def _submit(flags: argparse.Namespace) -> None:
+    from bootstrap.submit import Order, find_deployment, follow, request_of, start
+
+    order = Order(flags.environment, flags.results, tuple(flags.arguments), flags.again)
+    deployment = find_deployment(order.environment, region=flags.region)
+    if flags.dry_run:
+        print(command(request_of(order, deployment), region=deployment.region))
+        return
+    run = start(order, deployment)
+    print(run.id, flush=True)
+    if flags.wait:
+        follow(run)

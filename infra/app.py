@@ -9,9 +9,10 @@ from pathlib import Path
 from aws_cdk import Annotations, App
 
 from infra.artifacts import BUILD, build
+from infra.boundary import bound
 from infra.environments import Environment, load_environments, select_environments
 from infra.errors import BadEnvironment, InfraError
-from infra.stacks import DeliveryStack, JobStack, StorageStack, WatchStack
+from infra.stacks import BoundaryStack, DeliveryStack, EnvironmentStack, JobStack, StorageStack, WatchStack
 
 
 def main() -> int:
@@ -29,7 +30,8 @@ def main() -> int:
 def synthesise(app: App, *, environments: dict[str, Environment] | None = None) -> None:
     """Adds the stacks to `app` and writes their templates. InfraError where the context or the artifacts are not good.
 
-    Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME: adds Verger-Delivery),
+    Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME: adds Verger-Delivery, and
+    Verger-Boundary, which then bounds the environments' roles),
     oidc_provider_arn (an existing one), delete_data (a disposable environment's name), placeholders (true or false),
     build (folder of artifacts).
     """
@@ -39,6 +41,7 @@ def synthesise(app: App, *, environments: dict[str, Environment] | None = None) 
     _refuse_to_delete(delete_data, known)
     targets = [_add(app, environment, delete_data=delete_data == environment.name) for environment in chosen]
     if repository := _text(app, "repository"):
+        _bound(app, list(known.values()))
         DeliveryStack(app, repository=repository, provider_arn=_text(app, "oidc_provider_arn"), targets=[job.target for job in targets])
     app.synth()
 
@@ -57,6 +60,15 @@ def _add(app: App, environment: Environment, *, delete_data: bool) -> JobStack:
             "verger:release", f"{environment.release.label} has been out of support since {environment.release.supported_until}"
         )
     return job
+
+
+def _bound(app: App, environments: list[Environment]) -> None:
+    """The boundary of all environments there are, deployed before those that are synthesised, and on each of their roles."""
+    stacks = [each for each in app.node.children if isinstance(each, EnvironmentStack)]
+    boundary = BoundaryStack(app, environments=environments)
+    for stack in stacks:
+        stack.add_stack_dependency(boundary)
+        bound(stack)
 
 
 def _refuse_to_delete(name: str, known: dict[str, Environment]) -> None:

@@ -21,6 +21,7 @@ from job import contract
 
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
+FOLLOWING = Duration.hours(6)  # a run, from a workflow job of GitHub's runners, which end by then
 QUALIFIER = "hnb659fds"  # of `cdk bootstrap`, unless it is told another
 
 
@@ -36,7 +37,7 @@ class Target:
 
 
 class Delivery(Construct):
-    """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policy.
+    """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policies.
 
     A job reaches a role through its GitHub environment: NAME deploys, NAME-run runs. Who may use these, and after whose
     approval, is set in the repository.
@@ -51,22 +52,23 @@ class Delivery(Construct):
             if provider_arn
             else iam.OidcProviderNative(self, "GitHub", url=f"https://{ISSUER}", client_ids=[AUDIENCE])
         )
-        self.execution_policy = iam.ManagedPolicy(
-            self, "ExecutionPolicy", description="What CloudFormation may do to deploy Verger", statements=execution_statements()
-        )
+        self.execution_policies = [
+            iam.ManagedPolicy(self, f"Execution{name}", description="What CloudFormation may do to deploy Verger", statements=statements)
+            for name, statements in execution_statements().items()
+        ]
         names = [target.environment.name for target in targets]
         self.deploy_role = self._role("DeployRole", repository, names, "Deploys Verger")
         self.deploy_role.add_to_policy(_assume_bootstrap_roles())
         self.run_roles = {target.environment.name: self._run_role(repository, target) for target in targets}
 
-    def _role(self, id_: str, repository: str, environments: list[str], description: str) -> iam.Role:
+    def _role(self, id_: str, repository: str, environments: list[str], description: str, *, session: Duration | None = None) -> iam.Role:
         """A role for workflow jobs of these GitHub environments: exact subjects, no wildcard."""
         subjects = [f"repo:{repository}:environment:{name}" for name in environments]
         return iam.Role(
             self,
             id_,
             description=description,
-            max_session_duration=Duration.hours(1),
+            max_session_duration=session or Duration.hours(1),
             assumed_by=iam.FederatedPrincipal(
                 self.provider.oidc_provider_arn,
                 {"StringEquals": {f"{ISSUER}:aud": AUDIENCE, f"{ISSUER}:sub": subjects}},
@@ -76,7 +78,8 @@ class Delivery(Construct):
 
     def _run_role(self, repository: str, target: Target) -> iam.Role:
         name = target.environment.name
-        role = self._role(f"RunRole{name.capitalize()}", repository, [f"{name}-run"], f"Starts and follows runs of Verger in {name}")
+        description = f"Starts and follows runs of Verger in {name}"
+        role = self._role(f"RunRole{name.capitalize()}", repository, [f"{name}-run"], description, session=FOLLOWING)
         for statement in _run_statements(target):
             role.add_to_policy(statement)
         return role

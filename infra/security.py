@@ -12,7 +12,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra.environments import Environment
-from infra.policies import Conditions, allow, below, use_key
+from infra.policies import NO_RESOURCE, Conditions, allow, below, use_key
 from infra.storage import Storage
 from job import contract
 
@@ -53,9 +53,8 @@ class JobRole(Construct):
         self._allow("WriteLogs", ["s3:PutObject"], _objects(bucket, contract.LOGS))
         self._allow("ReadPublishedArtifacts", ["s3:GetObject"], _objects(published, f"{contract.ARTIFACTS}/{environment.name}"))
         self._allow("StreamLogs", ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], [log_group.log_group_arn])
-        # The service asks for all groups of the region; the action can be limited no further (Service Authorization Reference)
-        groups = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"
-        self._allow("FindLogGroup", ["logs:DescribeLogGroups"], [groups])
+        find = allow("FindLogGroup", ["logs:DescribeLogGroups"], ["*"], because=NO_RESOURCE)
+        self.role.add_to_policy(find)
         if storage.key:
             self.role.add_to_policy(use_key(storage.key))
         if arn := environment.images_bucket_arn:

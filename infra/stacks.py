@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, DefaultStackSynthesizer, Stack, Tags
+from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack, Tags
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.artifacts import Artifacts, Built
+from infra.boundary import Boundary
 from infra.delivery import Delivery, Target
 from infra.environments import Environment
 from infra.runtime import Application, spark_properties
@@ -108,20 +109,40 @@ class WatchStack(EnvironmentStack):
         self.output("TopicArn", self.watch.topic.topic_arn, "Subscribe to hear of runs that failed")
 
 
-class DeliveryStack(Stack):
-    """One for the account: it is the environments' that are synthesised with it."""
+class AccountStack(Stack):
+    """A stack for the account.
+
+    It is deployed with the credentials of whoever deploys it, an administrator's, and not through the roles of
+    `cdk bootstrap`: what CI may do is not for CI to change.
+    """
+
+    def __init__(self, scope: Construct, part: str, *, description: str) -> None:
+        super().__init__(scope, f"Verger-{part}", description=description, synthesizer=CliCredentialsStackSynthesizer())
+        Tags.of(self).add("verger:project", "verger")
+
+
+class BoundaryStack(AccountStack):
+    """It is for all environments that there are: one of them is no reason to take another's images away."""
+
+    def __init__(self, scope: Construct, *, environments: Sequence[Environment]) -> None:
+        super().__init__(scope, "Boundary", description="Verger: the most that a role of an environment may do")
+        images = dict.fromkeys(each.images_bucket_arn for each in environments if each.images_bucket_arn)
+        self.boundary = Boundary(self, "Boundary", images=list(images))
+
+
+class DeliveryStack(AccountStack):
+    """It is for the environments that are synthesised with it."""
 
     def __init__(self, scope: Construct, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
-        super().__init__(scope, "Verger-Delivery", description="Verger: how CI deploys and runs it")
-        Tags.of(self).add("verger:project", "verger")
+        super().__init__(scope, "Delivery", description="Verger: how CI deploys and runs it")
         self.delivery = Delivery(self, "Delivery", repository=repository, provider_arn=provider_arn, targets=targets)
         CfnOutput(self, "DeployRoleArn", value=self.delivery.deploy_role.role_arn, description="For the deploy workflow")
         for name, role in self.delivery.run_roles.items():
             CfnOutput(self, f"RunRoleArn{name.capitalize()}", value=role.role_arn, description=f"For the run workflow, in {name}")
-        arn = self.delivery.execution_policy.managed_policy_arn
+        policies = ",".join(policy.managed_policy_arn for policy in self.delivery.execution_policies)
         CfnOutput(
             self,
             "Bootstrap",
-            value=f"cdk bootstrap --cloudformation-execution-policies {arn}",
+            value=f"cdk bootstrap -c placeholders=true --cloudformation-execution-policies {policies}",
             description="Takes AdministratorAccess from CloudFormation in this account and region",
         )

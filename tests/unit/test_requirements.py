@@ -17,7 +17,7 @@ def packages(lock: Path) -> set[str]:
 
 
 def test_there_are_lock_files() -> None:
-    assert {lock.stem for lock in LOCKS} == {"uv", "runtime", "infra", "dev", "spark35"}
+    assert {lock.stem for lock in LOCKS} == {"uv", "runtime", "infra", "go", "dev", "spark35"}
 
 
 def test_executors_get_what_the_job_imports_and_never_tensorflow() -> None:

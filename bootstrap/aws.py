@@ -1,0 +1,53 @@
+"""Clients of AWS, and its errors as one line with what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from bootstrap.errors import BootstrapError
+
+RETRIES = 10  # boto3's standard mode waits up to 20 s before each: minutes of throttling or of no network, in all
+
+HINTS = {
+    "AccessDenied": "the role or user lacks this permission; infra/delivery.py lists what starting and following a run needs",
+    "ConflictException": "this was asked for before with other settings; --again makes it a new run",
+    "ExpiredToken": "the credentials have expired; get new ones and ask again",
+    "ParameterNotFound": "deploy the environment first, or name the region that it is in with --region",
+    "ResourceNotFoundException": "it may have been deleted, or deployed again meanwhile",
+    "Throttling": "AWS asks for fewer requests; try again in a minute",
+    "TooManyRequestsException": "AWS asks for fewer requests; try again in a minute",
+    "InvalidClientTokenId": "AWS does not know these credentials; which profile is this? aws sts get-caller-identity",
+    "UnrecognizedClientException": "AWS does not know these credentials; which profile is this? aws sts get-caller-identity",
+}
+
+
+def client(service: str, *, region: str | None) -> Any:
+    """A boto3 client that retries; region None is the one of the profile or of AWS_REGION."""
+    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "total_max_attempts": RETRIES}))
+
+
+@contextmanager
+def foreseen(doing: str) -> Iterator[None]:
+    """What AWS refuses inside, as a BootstrapError that says what was being done."""
+    try:
+        yield
+    except ClientError as error:
+        code, message = str(error.response["Error"].get("Code", "")), str(error.response["Error"].get("Message", ""))
+        hint = next((hint for known, hint in HINTS.items() if code.startswith(known)), "")
+        raise BootstrapError(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
+    except NoCredentialsError as error:
+        raise BootstrapError(f"{doing}: no AWS credentials", "aws configure sso, or set AWS_PROFILE") from error
+    except NoRegionError as error:
+        raise BootstrapError(f"{doing}: no region", "--region, or set AWS_REGION") from error
+    except BotoCoreError as error:
+        raise BootstrapError(f"{doing}: {_line(str(error))}", "is the network there, and is the region's name right?") from error
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

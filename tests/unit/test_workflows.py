@@ -1,0 +1,158 @@
+"""The workflows: what runs there runs on a laptop, with pinned actions and no more rights than it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+
+WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+COMMENT = 'gh pr comment "$NUMBER" --edit-last --create-if-none --body-file diff.md'  # the one command that is no make target
+CREDENTIALS = "aws-actions/configure-aws-credentials@"
+
+
+def jobs() -> Iterator[Any]:
+    """Each job of each workflow, named file:job."""
+    for file in WORKFLOWS:
+        for name, job in yaml.safe_load(file.read_text())["jobs"].items():
+            yield pytest.param(job, id=f"{file.stem}:{name}")
+
+
+def actions(job: Any) -> list[str]:
+    return [step["uses"] for step in job["steps"] if "uses" in step]
+
+
+def commands(job: Any) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A make of its own, which installs nothing."""
+    words = ("make", "-o", ".venv/.ready", "-o", "node_modules/.ready", *words)
+    environment = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment)
+
+
+each_job = pytest.mark.parametrize("job", list(jobs()))
+each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+
+
+def test_there_are_workflows_to_check_deploy_and_run() -> None:
+    assert {file.stem for file in WORKFLOWS} == {"check", "deploy", "run"}
+
+
+@each_job
+def test_what_runs_is_a_make_target_that_make_help_explains(job: Any) -> None:
+    explained = set(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
+    for command in commands(job):
+        words = command.split()
+        assert command == COMMENT or (words[0] == "make" and words[1] in explained), command
+        assert command == COMMENT or all(re.fullmatch(r"[A-Z]+=[A-Za-z^]+", word) for word in words[2:]), command
+
+
+@each_job
+def test_no_command_holds_an_expression(job: Any) -> None:
+    """What a person may type reaches a shell as a variable, never as text of the command."""
+    assert not [command for command in commands(job) if "${{" in command]
+
+
+@each_workflow
+def test_each_action_is_pinned_by_digest_with_its_version_beside_it(file: Path) -> None:
+    used = re.findall(r"uses: .*", file.read_text())
+    assert used
+    assert not [line for line in used if not re.fullmatch(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)]
+
+
+def test_an_action_has_one_digest_everywhere() -> None:
+    pins = set(re.findall(r"uses: (\S+)@(\S+)", "\n".join(file.read_text() for file in WORKFLOWS)))
+    assert len(pins) == len({action for action, _ in pins})
+
+
+@each_workflow
+def test_a_workflow_gives_nothing_and_its_jobs_take_what_they_name(file: Path) -> None:
+    workflow = yaml.safe_load(file.read_text())
+    assert workflow["permissions"] == {}
+    assert all("permissions" in job for job in workflow["jobs"].values())
+
+
+@each_job
+def test_a_job_has_a_time_limit_and_keeps_no_token_in_its_checkout(job: Any) -> None:
+    assert 0 < job["timeout-minutes"] <= 360
+    checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+@each_job
+def test_a_job_that_may_write_has_no_code_of_the_pull_request(job: Any) -> None:
+    writes = {name for name, access in job["permissions"].items() if access == "write"} - {"id-token"}
+    if writes:
+        assert writes == {"pull-requests"}
+        assert commands(job) == [COMMENT]
+        assert not [action for action in actions(job) if action.startswith("actions/checkout@")]
+        assert "head.repo.full_name == github.repository" in job["if"]
+
+
+@each_job
+def test_only_a_job_of_a_protected_environment_reaches_aws(job: Any) -> None:
+    reaches = any(action.startswith(CREDENTIALS) for action in actions(job))
+    assert reaches == (job["permissions"].get("id-token") == "write") == ("environment" in job)
+
+
+def test_pull_requests_start_the_checks_only_and_those_reach_no_aws() -> None:
+    for file in WORKFLOWS:
+        text = file.read_text()
+        triggers = yaml.safe_load(text)[True]  # YAML 1.1 reads the key `on` as true
+        assert not {"pull_request_target", "workflow_run"} & set(triggers)
+        assert "pull_request" not in triggers or not re.search(r"id-token|secrets\.|AWS_", text)
+
+
+def test_what_is_deployed_is_what_was_uploaded_with_its_digest() -> None:
+    steps = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text())["jobs"]["deploy"]["steps"]
+    (download,) = [step["with"] for step in steps if step.get("uses", "").startswith("actions/download-artifact@")]
+    assert download["artifact-ids"] == "${{ needs.assembly.outputs.artifact }}"
+    assert download["digest-mismatch"] == "error"
+    assert not [step for step in steps if step.get("run", "").startswith("make assembly")]
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [
+        ("deploy", ["cdk deploy --app build/assembly/prod --all --require-approval broadening"]),
+        ("deploy APPROVAL=never", ["cdk deploy --app build/assembly/prod --all --require-approval never", "sha256sum --quiet --check"]),
+        ("assembly", ['cdk synth --quiet -c environment="$ENV" -c repository="$REPOSITORY"', "mv build/assembly/.new build/assembly/prod"]),
+        ("destroy", ['cdk destroy --all -c environment="$ENV"']),
+        (
+            "environment",
+            ['-m infra.executors "$ENV") && .venv/bin/python -m bootstrap environment --out build/environment $flags'],
+        ),
+        ("run NAME=first", ['bootstrap submit --environment "$ENV" --results "$NAME" --wait -- $ARGUMENTS']),
+    ],
+)
+def test_a_target_runs_on_one_environment(target: str, wanted: list[str]) -> None:
+    told = make("-n", *target.split(), "ENV=prod")
+    assert told.returncode == 0
+    assert not [line for line in wanted if line not in told.stdout]
+    assert "placeholders" not in told.stdout or target == "destroy"
+
+
+def test_a_run_without_a_name_is_one_line_before_anything_is_asked() -> None:
+    told = make("run", "NAME=")
+    assert told.stderr.splitlines()[0] == "error: a run needs a name: make run ENV=dev NAME=first"
+    assert told.returncode == 2
+
+
+def test_what_a_person_types_is_no_command(tmp_path: Path) -> None:
+    """Neither make's nor the shell's: the name is refused by what it is given to."""
+    name = f"$(shell touch {tmp_path}/made); touch {tmp_path}/sh; `touch {tmp_path}/tick`"
+    told = make("run", NAME=name)
+    assert "is no name for a run" in told.stderr
+    assert not list(tmp_path.iterdir())
