@@ -57,7 +57,8 @@ synth: $(NODE) ## the templates of all environments, to cdk.out/; placeholders f
 diff: $(NODE) ## what changes in the templates since BASE=origin/main, another commit or a folder of templates
 	@.ci/diff "$(BASE)"
 
-model: build/model/model.tflite ## the network for a deployment, to build/model/; WEIGHTS=FILE.h5, else those of ImageNet
+model: $(DEV)/.ready ## the network for a deployment, to build/model/; WEIGHTS=FILE.h5, else those of ImageNet
+	$(RUN) -m bootstrap compile --weights "$$WEIGHTS" --out $(BUILD)/model
 
 assembly: $(NODE) ## what is deployed to ENV=dev: its templates and artifacts, to build/assembly/dev/; REPOSITORY: see docs/ci.md
 	rm -rf $(ASSEMBLY_NEW)
@@ -94,9 +95,6 @@ $(SPARK35)/.ready: requirements/spark35.txt
 $(NODE): package.json package-lock.json $(DEV)/.ready
 	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" npm ci --silent
 	touch $@
-
-build/model/model.tflite: $(DEV)/.ready
-	$(RUN) -m bootstrap compile --weights "$$WEIGHTS" --out build/model
 
 # Compiled from source: no registry has it ready, and the checksums of requirements/actionlint/go.sum hold everywhere.
 $(ACTIONLINT): requirements/go.txt requirements/actionlint/go.mod requirements/actionlint/go.sum | $(DEV)/.ready
