@@ -11,13 +11,29 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
-    """work(item) of each item, in order; at most `threads` results are being made or waiting beyond the one taken."""
+def ahead(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    weigh: Callable[[Item], int] = lambda _: 0,
+    budget: int = 0,
+) -> Iterator[Result]:
+    """work(item) of each item, in order, made ahead of the one taken.
+
+    Beyond that one at most `threads` results are being made or waiting, and no more of them than weigh `budget` together,
+    but always one.
+    """
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[Result]] = deque()
+        pending: deque[tuple[Future[Result], int]] = deque()
+        held = 0
         for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > threads:
-                yield pending.popleft().result()
+            weight = weigh(item)
+            while pending and (len(pending) > threads or held + weight > budget > 0):
+                future, lighter = pending.popleft()
+                yield future.result()
+                held -= lighter
+            pending.append((pool.submit(work, item), weight))
+            held += weight
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()

@@ -6,14 +6,14 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from job.config import LABEL_CAP, Command, FeaturizeConfig, FitConfig, MaxFaults, ProjectConfig, Session
 from job.decode.options import Decoding
 from job.errors import Interrupted, JobError, UsageError
 from job.sources.listing import ImageSource
-from job.sources.readers import local_path, printable
+from job.sources.readers import location_of, printable
+from job.storage import Place, S3Path, place_of
 
 EXAMPLES = """\
 examples:
@@ -83,7 +83,7 @@ def parse(argv: Sequence[str] | None) -> Command:
 
 def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
     source = ImageSource(
-        roots=tuple(local_path(location) for location in flags.images),
+        roots=tuple(location_of(location) for location in flags.images),
         include=tuple(flags.include),
         labels_from=flags.labels_from,
         classes=flags.classes,
@@ -105,12 +105,15 @@ def _project_config(flags: argparse.Namespace) -> ProjectConfig:
     return ProjectConfig(None if features is None else _folder(features), centered)
 
 
-def _folder(location: str) -> Path:
-    """The local path that a location means; UsageError where libraries could not open it."""
-    path = local_path(location)
+def _folder(location: str) -> Place:
+    """The place that a location means; UsageError where libraries could not open it."""
+    path = location_of(location)
     if printable(path) != path:
         raise UsageError(f"{printable(path)}: a name that is not UTF-8", "only images may have such names")
-    return Path(path)
+    place = place_of(path)
+    if isinstance(place, S3Path) and not place.key:
+        raise UsageError(f"{place} is a whole bucket", f"name a folder in it, such as {place}/results/run-1")
+    return place
 
 
 class _Parser(argparse.ArgumentParser):
@@ -136,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         ("project", "features/ and pca/ to projections/ and projections.csv/", (_add_features, _add_uncentered)),
     ):
         command = verbs.add_parser(verb, help=does, description=does, allow_abbrev=False)
-        command.add_argument("--results", required=True, metavar="DIR", help="folder of the results (required)")
+        command.add_argument("--results", required=True, metavar="DIR", help="folder of the results, here or s3://bucket/folder (required)")
         for add in groups:
             add(command)
         _add_session(command)
@@ -150,7 +153,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="DIR",
-        help="folder of images; may be given several times (required)",
+        help="folder of images, here or s3://bucket/folder; may be given several times (required)",
     )
     add("--model", required=True, metavar="FILE", help="compiled network, by python -m bootstrap compile (required)")
     add(

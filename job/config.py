@@ -6,14 +6,15 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 from job import contract
 from job.contract import Engine
 from job.decode.options import Decoding
 from job.errors import TooManyFaults, UsageError
-from job.sinks.layout import Results, downstream
+from job.sinks.layout import ORDER, STAGING, Results, Target, downstream
+from job.sinks.s3 import S3Results
 from job.sources.listing import ImageSource
+from job.storage import Place, S3Path, is_s3
 
 LABEL_CAP = 32  # labels whose moments a fit keeps apart: 13 MB each in a worker's memory
 
@@ -52,7 +53,7 @@ class FitConfig:
     centered: bool = True
     only_labels: frozenset[str] | None = None
     label_cap: int = LABEL_CAP
-    others: tuple[Path, ...] = ()
+    others: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class FeaturizeConfig:
     """What to featurize, and how."""
 
     source: ImageSource
-    model: Path
+    model: Place
     engine: Engine = "litert"
     how: Decoding = field(default_factory=Decoding)
     max_faults: MaxFaults = MaxFaults(share=1.0)
@@ -68,7 +69,12 @@ class FeaturizeConfig:
     def __post_init__(self) -> None:
         if self.source.classes is not None and self.source.labels_from == "none":
             raise UsageError("--classes counts labels, and --labels-from none gives none", "drop one of the two")
-        for outer, inner in pairwise(sorted(os.path.realpath(root).rstrip("/") + "/" for root in self.source.roots)):
+        if len(kinds := {is_s3(root): root for root in self.source.roots}) > 1:
+            raise UsageError(
+                f"--images {kinds[False]} is on a disk and --images {kinds[True]} in S3",
+                "featurize each into results of its own, and project both with one fit",
+            )
+        for outer, inner in pairwise(sorted(map(_real, self.source.roots))):
             if inner.startswith(outer):
                 raise UsageError(
                     f"--images {inner} lies inside --images {outer}: its images would count twice",
@@ -80,7 +86,7 @@ class FeaturizeConfig:
 class ProjectConfig:
     """What to project. features: a features dataset, None for the results' own; centered: None for what the fit recorded."""
 
-    features: Path | None = None
+    features: Place | None = None
     centered: bool | None = None
 
 
@@ -97,7 +103,7 @@ class Session:
 class Command:
     """One command line: the stages it runs, in order, and where their results go."""
 
-    results: Path
+    results: Place
     featurize: FeaturizeConfig | None = None
     fit: FitConfig | None = None
     project: ProjectConfig | None = None
@@ -107,10 +113,14 @@ class Command:
 
     def __post_init__(self) -> None:
         for root in self.featurize.source.roots if self.featurize else ():
-            if Path(os.path.realpath(self.results)).is_relative_to(os.path.realpath(root)):
+            if _real(str(self.results)).startswith(_real(root)):
                 raise UsageError(
                     f"--results {self.results} lies inside --images {root}: the next run would read results as images",
                     "give a folder outside of it",
+                )
+            if _real(root).startswith(tuple(_real(str(self.results / name)) for name in (*ORDER, STAGING))):
+                raise UsageError(
+                    f"--images {root} lies inside what a run replaces in --results {self.results}", "give another --results folder"
                 )
 
         counted = [_results_of(self.results)]
@@ -121,7 +131,9 @@ class Command:
             counted.append(place)
 
     @property
-    def target(self) -> Results:
+    def target(self) -> Target:
+        if isinstance(self.results, S3Path):
+            return S3Results(self.results, self.overwrite)
         return Results(self.results, self.overwrite)
 
     @property
@@ -140,6 +152,11 @@ class Command:
         return downstream(self.made[0])[:-1]
 
 
-def _results_of(folder: Path) -> str:
+def _results_of(folder: Place) -> str:
     """The results folder that `folder` is, or that it has the moments of."""
-    return os.path.realpath(folder).removesuffix(f"/{contract.PCA}/{contract.MOMENTS}")
+    return _real(str(folder)).removesuffix(f"/{contract.PCA}/{contract.MOMENTS}/").rstrip("/")
+
+
+def _real(location: str) -> str:
+    """A folder's one name, links followed, with a slash at its end."""
+    return (location if is_s3(location) else os.path.realpath(location)).rstrip("/") + "/"

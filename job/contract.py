@@ -27,6 +27,7 @@ SUMMARY = "summary.json"
 # Each stage's own account of itself, written beside its data and committed with it.
 FEATURIZE_CARD = "_featurize.json"
 PROJECT_CARD = "_project.json"
+SUCCESS = "_SUCCESS"  # by which Hadoop's writers say that a dataset is whole
 PCA_ARRAYS = "model.npz"
 PCA_CARD = "model.json"
 MOMENTS = "moments"

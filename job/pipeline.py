@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from time import monotonic
 
 from pyspark import SparkContext
@@ -24,9 +23,10 @@ from job.report.plan import check
 from job.report.progress import progress
 from job.report.summary import Summary, featurize_account, fit_account, project_account, summarise, to_json
 from job.session import spark_context
-from job.sinks.layout import Results
+from job.sinks.layout import Target
 from job.sinks.stage import Featurizing, Tally, check_rows, featurize_share, write_missing, write_projections
 from job.sources.stage import list_images
+from job.storage import Place
 from job.tasks import run_tasks, ship_files, sum_of
 
 
@@ -35,8 +35,8 @@ class Run:
     """What the stages of a run share: Spark, the results, a folder to stage them in, and the seconds spent so far."""
 
     sc: SparkContext
-    results: Results
-    staging: Path
+    results: Target
+    staging: Place
     quiet: bool
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -29,7 +29,11 @@ STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes
 
 # Memory that a task has freed goes back to the system instead of staying with the worker: Arrow's own pool keeps it, and
 # so does glibc for blocks below a threshold that grows with them. `make bench` says what workers take (docs/performance.md).
-WORKER_ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": str(2 << 20)}
+# A worker's requests to S3 need one thread: Tokio would start one for each core of the machine.
+WORKER_ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": str(2 << 20), "TOKIO_WORKER_THREADS": "1"}
+
+# Where S3 is, for workers on other machines: as for the driver. Credentials are each machine's own.
+S3_ENVIRONMENT = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 _running: list[SparkContext] = []  # the session that a signal has to stop; at most one
 _stopping: list[Thread] = []
@@ -41,7 +45,8 @@ _interrupted = Event()
 def spark_context(session: Session) -> Iterator[SparkContext]:
     """A Spark context without its SQL engine, stopped afterwards. SparkFailed where Spark does not start, or breaks off."""
     conf = SparkConf().setAppName("verger").set("spark.ui.showConsoleProgress", "false")
-    for name, value in WORKER_ENVIRONMENT.items():
+    places = {name: os.environ[name] for name in S3_ENVIRONMENT if name in os.environ}
+    for name, value in (WORKER_ENVIRONMENT | places).items():
         conf.setExecutorEnv(name, value)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM, with a master and settings of its own
     if not submitted:

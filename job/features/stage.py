@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -18,6 +22,7 @@ from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
 from job.sources.stage import Image
+from job.storage import Place, S3Path, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +50,11 @@ class Network:
         return keras.load_keras(file, preprocess=self.card.preprocess)
 
 
-def open_network(flatbuffer: Path, *, engine: Engine) -> Network:
-    """The model in `flatbuffer`, a file or the folder it was compiled into, checked against its card. BadModel otherwise."""
-    if flatbuffer.is_dir():
-        found = sorted(flatbuffer.glob("*.tflite"))
-        if len(found) != 1:
-            raise BadModel(f"{flatbuffer} holds {len(found)} .tflite files", "name the file")
-        flatbuffer = found[0]
+def open_network(model: Place, *, engine: Engine) -> Network:
+    """The model in `model`, a file or the folder it was compiled into, checked against its card. BadModel otherwise."""
     hint = "python -m bootstrap compile makes a model"
     try:
+        flatbuffer = _brought_here(_flatbuffer_of(model), keras_too=engine == "keras")
         digest = sha256(flatbuffer.read_bytes()).hexdigest()
         card = ModelCard.from_json(card_of(flatbuffer).read_text())
     except OSError as error:
@@ -70,6 +71,28 @@ def open_network(flatbuffer: Path, *, engine: Engine) -> Network:
         if not file.is_file():
             raise BadModel(f"{file} is not there, and --engine {engine} needs it", hint)
     return network
+
+
+def _flatbuffer_of(model: Place) -> Place:
+    if (isinstance(model, S3Path) and model.name.endswith(".tflite")) or not model.is_dir():  # who may read it need not list
+        return model
+    found = sorted(map(str, model.glob("*.tflite")))
+    if len(found) != 1:
+        raise BadModel(f"{model} holds {len(found)} .tflite files", "name the file")
+    return place_of(found[0])
+
+
+@functools.cache  # checked before Spark starts, and used afterwards
+def _brought_here(flatbuffer: Place, *, keras_too: bool) -> Path:
+    """The flatbuffer with its card beside it, on this machine until this process ends."""
+    if isinstance(flatbuffer, Path):
+        return flatbuffer
+    folder = Path(tempfile.mkdtemp(prefix="verger-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    here = folder / flatbuffer.name
+    for name in (here.name, card_of(here).name, *([KERAS_MODEL] if keras_too else [])):
+        flatbuffer.with_name(name).download(folder / name)
+    return here
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from job.contract import MOMENTS, PCA
+from job.contract import MOMENTS, PCA, PCA_CARD
 from job.errors import BadFeatures
 from job.pca.moments import Moments, load_folded, load_moments, merge_all
+from job.storage import Place, S3Path
 
 POOLED = "pooled.npy"
 INDEX = "labels.json"
@@ -26,12 +26,12 @@ class Kept:
     names     labels and the files of their moments, None where there were too many
     """
 
-    folder: Path
+    folder: Place
     features: str
     model: str
     names: dict[Label, str] | None
 
-    def files(self, only: frozenset[str]) -> list[Path]:
+    def files(self, only: frozenset[str]) -> list[Place]:
         """Files of these labels, as far as they are here. BadFeatures where labels were too many to keep apart."""
         if self.names is None:
             raise BadFeatures(
@@ -54,7 +54,7 @@ def write_index(kept: Kept) -> None:
     (kept.folder / INDEX).write_text(json.dumps({"features": kept.features, "model": kept.model, "labels": names}) + "\n")
 
 
-def read_index(folder: Path) -> Kept | None:
+def read_index(folder: Place) -> Kept | None:
     """The moments in `folder`; None where there are none, or where they do not say what they are of."""
     try:
         index = json.loads((folder / INDEX).read_text())
@@ -64,9 +64,13 @@ def read_index(folder: Path) -> Kept | None:
         return None
 
 
-def open_kept(folder: Path) -> Kept:
+def open_kept(folder: Place) -> Kept:
     """The moments in `folder`, or in the results folder that it is; BadFeatures where there are none."""
     place = folder if (folder / INDEX).exists() else folder / PCA / MOMENTS
+    if isinstance(place, S3Path) and not place.with_name(PCA_CARD).is_file():
+        raise BadFeatures(
+            f"no whole fit in {folder}: {place.with_name(PCA_CARD)} is written last", "wait for the fit that writes it, or fit again"
+        )
     if kept := read_index(place):
         return kept
     old = (place / INDEX).exists()

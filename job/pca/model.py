@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from job.contract import PCA_ARRAYS, PCA_CARD
 from job.errors import BadFeatures
+from job.storage import Place, fetched, whole
 
 SHARES = (0.80, 0.90, 0.95, 0.99)  # every fit says how many components each needs
 
@@ -73,10 +73,10 @@ def components_for(share: float, eigenvalues: NDArray[np.float64]) -> int:
     return min(int(np.searchsorted(cumulated, share, side="right")) + 1, len(eigenvalues))
 
 
-def save_model(model: PcaModel, folder: Path, *, account: dict[str, Any]) -> None:
+def save_model(model: PcaModel, folder: Place, *, account: dict[str, Any]) -> None:
     """Writes model.npz and model.json into `folder`; `account` is what else the JSON shall say."""
     arrays = ("components", "mean", "scale", "explained_variance", "explained_ratio", "eigenvalues")
-    with (folder / PCA_ARRAYS).open("wb") as sink:
+    with whole(folder / PCA_ARRAYS) as half, half.open("wb") as sink:
         np.savez(sink, **{name: getattr(model, name) for name in arrays})
     k, d = model.components.shape
     card = {
@@ -94,11 +94,15 @@ def save_model(model: PcaModel, folder: Path, *, account: dict[str, Any]) -> Non
     (folder / PCA_CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
-def load_model(folder: Path) -> PcaModel:
+def load_model(folder: Place) -> PcaModel:
     """What save_model wrote. BadFeatures where there is no such model, or not a whole one."""
     try:
         card: dict[str, Any] = json.loads((folder / PCA_CARD).read_text())
-        with (folder / PCA_ARRAYS).open("rb") as file, np.load(file) as arrays:  # np.load of a path leaks it where the file is damaged
+        with (
+            fetched(folder / PCA_ARRAYS) as here,
+            here.open("rb") as file,
+            np.load(file) as arrays,
+        ):  # np.load of a path leaks it where the file is damaged
             return PcaModel(
                 **{name: arrays[name] for name in arrays.files},
                 rows=card["rows"],

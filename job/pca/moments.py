@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import BadFeatures
+from job.storage import Place, fetched, whole
 
 ROWS_PER_PART = 512
 
@@ -120,18 +120,19 @@ def _merged(one: Moments | None, other: Moments) -> Moments:
     return one.merge(other) if one else other
 
 
-def save_folded(folded: Folded, stem: Path) -> Path:
+def save_folded(folded: Folded, stem: Place) -> Place:
     """Writes `stem`.rows.npy while there are only rows, `stem`.moments.npy of everything otherwise; returns which."""
     if folded.moments:
         file = stem.with_name(f"{stem.name}.moments.npy")
         save_moments(folded.total, file)
     else:
         file = stem.with_name(f"{stem.name}.rows.npy")
-        np.save(file, folded.rows)
+        with whole(file) as half, half.open("wb") as sink:
+            np.save(sink, folded.rows)
     return file
 
 
-def load_folded(file: Path) -> Folded:
+def load_folded(file: Place) -> Folded:
     """What save_folded wrote."""
     if file.name.endswith(".rows.npy"):
         return Folded(_mapped(file))
@@ -139,23 +140,24 @@ def load_folded(file: Path) -> Folded:
     return Folded(np.empty((0, len(moments.mean)), np.float32), moments)
 
 
-def save_moments(moments: Moments, file: Path) -> None:
+def save_moments(moments: Moments, file: Place) -> None:
     """Writes moments as one (d + 2, d) float64 array: the count, the mean, the scatter. 13 MB for 1,280 features."""
     length = len(moments.mean)
-    with file.open("wb") as sink:  # given a name, NumPy would append .npy to another ending
+    with whole(file) as half, half.open("wb") as sink:  # given a name, NumPy would append .npy to another ending
         np.save(sink, np.concatenate([np.full((1, length), moments.count, np.float64), moments.mean[None], moments.scatter]))
 
 
-def load_moments(file: Path) -> Moments:
+def load_moments(file: Place) -> Moments:
     """What save_moments wrote. BadFeatures where it is damaged."""
     array = _mapped(file)
     return Moments(int(array[0, 0]), np.array(array[1]), array[2:])
 
 
-def _mapped(file: Path) -> NDArray[Any]:
+def _mapped(file: Place) -> NDArray[Any]:
     """The array in a file, mapped rather than read: merging looks at each number once. BadFeatures where it is damaged."""
     try:
-        array: NDArray[Any] = np.load(file, mmap_mode="r")
+        with fetched(file) as here:
+            array: NDArray[Any] = np.load(here, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise BadFeatures(f"{file} is damaged: {error}", f"remove {file.parent}, and fit reads the features again") from error
     return array

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -18,11 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from job.contract import FEATURES, MOMENTS
+from job.ahead import ahead
+from job.contract import FEATURES, FEATURIZE_CARD, MOMENTS, SUCCESS
 from job.errors import BadFeatures
 from job.features.litert import Features
 from job.pca.kept import POOLED, Kept, Label, open_kept, read_index, write_index
 from job.pca.moments import Folded, Moments, load_folded, load_moments, merge_all, save_folded, save_moments
+from job.storage import Place, S3Path, duplicate, fetched, versions
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ ROWS_PER_BLOCK = 512  # rows read at once: 3 MB, small beside the scatters that 
 ROWS_PER_TASK = 1024  # at least: below this a second task costs more, in files to write and merge, than it saves
 TASKS_PER_SLOT = 4  # at most, as long as a task has no more than MOST_ROWS_PER_TASK
 MOST_ROWS_PER_TASK = 200_000
+FOOTER_BYTES = 1 << 16  # of a Parquet file's end: more than the footers of features take
+FOOTERS_AHEAD = 16  # as each is a request, where files are in S3
+
 OF_ONE_NETWORK = "name results of the network that made the features"
 
 
@@ -39,7 +41,7 @@ OF_ONE_NETWORK = "name results of the network that made the features"
 class FeatureSet:
     """A features dataset: its files, rows, and the features' length."""
 
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     rows: tuple[int, ...]  # of each file
     length: int
     model: str  # digest of the network, "" where the dataset does not say
@@ -51,24 +53,27 @@ class FeatureSet:
     @property
     def fingerprint(self) -> str:
         """Changes when a file comes, goes or becomes another: says which features some moments are of."""
-        files = [(file.name, rows, file.stat().st_size, file.stat().st_mtime_ns) for file, rows in zip(self.files, self.rows, strict=True)]
+        files = [(file.name, rows, *version) for file, rows, version in zip(self.files, self.rows, versions(self.files), strict=True)]
         return sha256(json.dumps([self.model, files]).encode()).hexdigest()
 
 
-def open_features(folder: Path) -> FeatureSet:
-    """The features dataset in `folder`, or in the results folder that it is; BadFeatures where there is none."""
+def open_features(folder: Place) -> FeatureSet:
+    """The features dataset in `folder`, or in the results folder that it is; BadFeatures where there is none, or half of one."""
     if (folder / FEATURES).is_dir():
         folder = folder / FEATURES
-    files = tuple(sorted(folder.glob("*.parquet")))
+    files: tuple[Place, ...] = tuple(sorted(folder.glob("*.parquet"), key=str))
     if not files:
         raise BadFeatures(f"no features in {folder}", "python -m job featurize makes them")
+    refuse_half(folder)
     try:
-        rows = tuple(pq.read_metadata(file).num_rows for file in files)
-        fullest = files[int(np.argmax(rows))]
-        schema = pq.read_schema(fullest)
+        footers = read_footers(files)
+        rows = tuple(footer.num_rows for footer in footers)
+        place = int(np.argmax(rows))
+        fullest, schema = files[place], footers[place].schema.to_arrow_schema()
         if not {"path", "label", "features"} <= set(schema.names):
             raise BadFeatures(f"{fullest} has the columns {', '.join(schema.names)}; wanted path, label and features")
-        first = next(pq.ParquetFile(fullest).iter_batches(1), None)
+        with fetched(fullest) as here:
+            first = next(pq.ParquetFile(here).iter_batches(1), None)
     except pa.ArrowInvalid as error:
         raise BadFeatures(f"{folder} is no Parquet dataset: {str(error).splitlines()[0]}") from error
     kind = schema.field("features").type
@@ -80,7 +85,31 @@ def open_features(folder: Path) -> FeatureSet:
     return FeatureSet(files, rows, length, model)
 
 
-def open_others(folders: Iterable[Path], features: FeatureSet, *, only: frozenset[str] | None) -> tuple[Kept, ...]:
+def refuse_half(folder: Place) -> None:
+    """BadFeatures where `folder` in S3 lacks the object that is written last. On a disk a dataset appears at once."""
+    if isinstance(folder, S3Path) and not ((folder / FEATURIZE_CARD).is_file() or (folder / SUCCESS).is_file()):
+        raise BadFeatures(
+            f"{folder} is not a whole dataset: it has neither {FEATURIZE_CARD} nor {SUCCESS}",
+            f"wait for the run that writes it, or run featurize again; if others wrote it and it is whole, put an empty {SUCCESS} there",
+        )
+
+
+def read_footers(files: Iterable[Place]) -> list[pq.FileMetaData]:
+    """The files' footers: rows and schema. pa.ArrowInvalid for what is no Parquet."""
+    return list(ahead(_read_footer, files, threads=FOOTERS_AHEAD))
+
+
+def _read_footer(file: Place) -> pq.FileMetaData:
+    if isinstance(file, S3Path):
+        # Arrow looks for a footer at the end, and does not miss what is before it
+        try:
+            return pq.read_metadata(pa.BufferReader(file.read_bytes(last=FOOTER_BYTES)))
+        except pa.ArrowInvalid:  # a longer footer, or none
+            return pq.read_metadata(pa.BufferReader(file.read_bytes()))
+    return pq.read_metadata(file)
+
+
+def open_others(folders: Iterable[Place], features: FeatureSet, *, only: frozenset[str] | None) -> tuple[Kept, ...]:
     """The moments in `folders`, which can be merged with those of `features`. BadFeatures otherwise."""
     others = tuple(map(open_kept, folders))
     network, seen = features.model, {features.fingerprint}
@@ -99,7 +128,7 @@ def open_others(folders: Iterable[Path], features: FeatureSet, *, only: frozense
 
 
 def gather_moments(
-    sc: SparkContext, features: FeatureSet, *, kept: Path, folder: Path, scratch: Path, label_cap: int, only: frozenset[str] | None
+    sc: SparkContext, features: FeatureSet, *, kept: Place, folder: Place, scratch: Place, label_cap: int, only: frozenset[str] | None
 ) -> tuple[str, Kept]:
     """The moments to fit, and what they were read from: "moments" that an earlier fit left in `kept`, else "features".
 
@@ -108,7 +137,7 @@ def gather_moments(
     found = read_index(kept)
     if found and found.features == features.fingerprint:
         source = MOMENTS
-        shutil.copytree(kept, folder, copy_function=_link)
+        duplicate(kept, folder)
         own = replace(found, folder=folder)
     else:
         source = FEATURES
@@ -120,21 +149,13 @@ def gather_moments(
     return FEATURES, fold_features(sc, features, label_cap=len(only), only=only, folder=again, scratch=scratch)
 
 
-def _link(source: str, target: str) -> None:
-    """A second name for a file that is never written to again; a copy where the file system has no such thing."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
 def fold_features(
     sc: SparkContext,
     features: FeatureSet,
     *,
     label_cap: int,
-    folder: Path,
-    scratch: Path,
+    folder: Place,
+    scratch: Place,
     only: frozenset[str] | None = None,
 ) -> Kept:
     """Writes the moments of all rows (with a label in `only`) to `folder`, pooled and by label.
@@ -147,7 +168,7 @@ def fold_features(
     work = partial(_fold_share, length=features.length, label_cap=label_cap, only=only, scratch=scratch)
     folded = run_tasks(sc, work, shares)
     folder.mkdir()
-    by_label: dict[Label, list[Path]] = {}
+    by_label: dict[Label, list[Place]] = {}
     for task in folded:
         for label, file in task.files:
             by_label.setdefault(label, []).append(file)
@@ -172,7 +193,7 @@ def fold_features(
 class _Share:
     """What one task left in scratch: a file for each label, or a single one once it had seen too many."""
 
-    files: tuple[tuple[Label, Path], ...]
+    files: tuple[tuple[Label, Place], ...]
     overflowed: bool
 
 
@@ -180,11 +201,13 @@ class _Share:
 class _Merge:
     """Files of rows and moments to put together, and the stem of the file to keep that in, if any."""
 
-    files: tuple[Path, ...]
-    stem: Path | None = None
+    files: tuple[Place, ...]
+    stem: Place | None = None
 
 
-def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Path) -> _Share:
+def _fold_share(
+    share: tuple[int, tuple[Place, ...]], *, length: int, label_cap: int, only: frozenset[str] | None, scratch: Place
+) -> _Share:
     index, files = share
     folded: dict[Label, Folded] = {}
     nothing = Folded.nothing(length)
@@ -204,9 +227,9 @@ def _fold_share(share: tuple[int, tuple[Path, ...]], *, length: int, label_cap: 
     return _Share(tuple(written), overflowed)
 
 
-def _merge(merges: list[_Merge], *, length: int, scratch: Path) -> tuple[Path, list[Path]]:
+def _merge(merges: list[_Merge], *, length: int, scratch: Place) -> tuple[Place, list[Place]]:
     """Puts files together; returns a file of the moments of all of them, and the files kept."""
-    kept: list[Path] = []
+    kept: list[Place] = []
 
     def merged() -> Iterator[Moments]:
         for merge in merges:
@@ -220,17 +243,23 @@ def _merge(merges: list[_Merge], *, length: int, scratch: Path) -> tuple[Path, l
     return file, kept
 
 
-def _blocks(files: Iterable[Path], *, length: int, only: frozenset[str] | None) -> Iterator[tuple[list[Label], Features]]:
+def _blocks(files: Iterable[Place], *, length: int, only: frozenset[str] | None) -> Iterator[tuple[list[Label], Features]]:
     """Labels and features (n, d) of the files' rows, about ROWS_PER_BLOCK at a time. BadFeatures at a NaN or infinity."""
     pending: list[pa.Table] = []
     for file in files:
-        table = pq.read_table(file, columns=["path", "label", "features"], partitioning=None)
+        table = read_features(file)
         pending.append(table if only is None else table.filter(pc.is_in(table["label"], pa.array(sorted(only)))))
         if sum(part.num_rows for part in pending) >= ROWS_PER_BLOCK:
             yield from _split(pa.concat_tables(pending), length)
             pending = []
     if pending:
         yield from _split(pa.concat_tables(pending), length)
+
+
+def read_features(file: Place) -> pa.Table:
+    """Place, label and features of one file's rows."""
+    with fetched(file) as here:
+        return pq.read_table(here, columns=["path", "label", "features"], partitioning=None)
 
 
 def _split(table: pa.Table, length: int) -> Iterator[tuple[list[Label], Features]]:

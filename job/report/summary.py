@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,8 +20,9 @@ from job.pca.moments import Moments
 from job.pca.stage import FeatureSet
 from job.sinks.stage import Tally
 from job.sources.readers import printable
+from job.storage import Place, S3Path
 
-PACKAGES = ("numpy", "pillow", "pyarrow", "pyspark", "ai-edge-litert", "tensorflow", "tensorflow-cpu")
+PACKAGES = ("numpy", "pillow", "pyarrow", "pyspark", "ai-edge-litert", "boto3", "obstore", "tensorflow", "tensorflow-cpu")
 
 RATIOS = 20  # of components in the summary; model.npz has them all
 
@@ -39,7 +40,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def summarise(root: Path) -> Summary:
+def summarise(root: Place) -> Summary:
     """The accounts that the stages left under `root`, put together; a stage that has not run is null."""
     return {
         "version": contract.SUMMARY_VERSION,
@@ -111,14 +112,14 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
+    if isinstance(value, Path | S3Path):
         return printable(str(value))
     if isinstance(value, frozenset):
         return sorted(value)
-    return asdict(value)
+    return {field.name: getattr(value, field.name) for field in fields(value)}  # not asdict: it would take S3Paths apart
 
 
-def _read(file: Path) -> Summary | None:
+def _read(file: Place) -> Summary | None:
     """A stage's account; None where it has not run, or left one that cannot be read."""
     try:
         account: Summary = json.loads(file.read_text())

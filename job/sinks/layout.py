@@ -1,4 +1,4 @@
-"""The results folder: what lies where, and how a new result takes the place of an old one.
+"""The results folder on a disk: what lies where, and how a new result takes the place of an old one (in S3: sinks.s3).
 
 Everything is written to a hidden staging folder inside the results folder and renamed when it is whole. What a new
 dataset makes stale is taken away before it appears, so a reader finds a whole dataset or none, never parts of two runs.
@@ -11,12 +11,14 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from job import contract
 from job.errors import ResultsExist
+from job.storage import Place
 
 STAGING = ".verger"
 OWNER = "owner"
@@ -35,6 +37,21 @@ ORDER = (
 def downstream(name: str) -> tuple[str, ...]:
     """`name` and everything that is made from it, or stands for it: what a new `name` makes stale."""
     return ORDER[ORDER.index(name) :]
+
+
+class Target(Protocol):
+    """A place that results are published to; `Any` is the kind of path that its own staging() gives."""
+
+    @property
+    def root(self) -> Place: ...
+
+    def refuse_existing(self, names: Sequence[str]) -> None: ...
+
+    def staging(self) -> AbstractContextManager[Any]: ...
+
+    def publish(self, staging: Any, names: Sequence[str]) -> None: ...
+
+    def write_text(self, name: str, text: str, *, staging: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,7 @@ class Results:
 
     def _remove_dead(self, staging: Path) -> None:
         pid, _, host = _owner(staging).partition(" on ")
-        if host == socket.gethostname() and pid.isdigit() and not _is_running(int(pid)):
+        if host == socket.gethostname() and pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(staging, ignore_errors=True)
 
     def publish(self, staging: Path, names: Sequence[str]) -> None:
@@ -127,7 +144,8 @@ def _owner(staging: Path) -> str:
     return f"{pid} on {host}"
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """There is such a process on this host."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

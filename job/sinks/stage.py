@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from pyspark import Broadcast, SparkContext
 
 from job import contract
@@ -18,11 +17,12 @@ from job.decode.options import Decoding
 from job.errors import RowsLost
 from job.features.stage import Embedded, Network, Stopwatch, compare_first_scaled, embed_images
 from job.pca.model import PcaModel
-from job.pca.stage import FeatureSet, rows_of_features
+from job.pca.stage import FeatureSet, read_features, rows_of_features
 from job.sinks import tables
 from job.sources.listing import Share
 from job.sources.readers import open_reader
 from job.sources.stage import read_images, rows_of
+from job.storage import Place
 from job.tasks import run_tasks
 
 COMPARED_SHARES = 16  # one share in so many measures fast decoding: of photographs a share has only a few
@@ -57,7 +57,7 @@ class Featurizing:
     root: str  # one of the image roots: says which reader
     network: Network
     how: Decoding
-    staging: Path
+    staging: Place
     folder: Callable[[], Path]  # on a worker: where the network's files are
 
 
@@ -90,7 +90,7 @@ def _without_bytes(rows: Iterable[Embedded]) -> Iterator[Embedded]:
         yield replace(row, image=replace(row.image, data=None))
 
 
-def write_missing(network: Network, staging: Path) -> None:
+def write_missing(network: Network, staging: Place) -> None:
     """An empty file for a dataset that got no rows, so that it can be read all the same."""
     name = "part-000000.parquet"
     if not any((staging / contract.FEATURES).glob("*.parquet")):
@@ -99,7 +99,7 @@ def write_missing(network: Network, staging: Path) -> None:
         tables.write_table(tables.faults_table([]), file=staging / contract.FAULTS / name)
 
 
-def check_rows(tally: Tally, *, images: int, staging: Path) -> None:
+def check_rows(tally: Tally, *, images: int, staging: Place) -> None:
     """RowsLost unless each of `images` is a row of features or of faults, by the files themselves."""
     features, faults = (tables.rows_in(staging / name) for name in (contract.FEATURES, contract.FAULTS))
     if features + faults != images or (features, faults) != (tally.features, tally.faults.total()):
@@ -109,7 +109,7 @@ def check_rows(tally: Tally, *, images: int, staging: Path) -> None:
         )
 
 
-def write_projections(sc: SparkContext, features: FeatureSet, model: PcaModel, *, centered: bool, staging: Path) -> None:
+def write_projections(sc: SparkContext, features: FeatureSet, model: PcaModel, *, centered: bool, staging: Place) -> None:
     """Projects every row of `features` into `projections/` and `projections.csv/`. RowsLost where one is missing."""
     for name in (contract.PROJECTIONS, contract.PROJECTIONS_CSV):
         (staging / name).mkdir()
@@ -119,9 +119,9 @@ def write_projections(sc: SparkContext, features: FeatureSet, model: PcaModel, *
         raise RowsLost(f"{features.count} rows of features, {written} of projections", "this is a bug: please report it")
 
 
-def _groups(features: FeatureSet) -> list[list[Path]]:
+def _groups(features: FeatureSet) -> list[list[Place]]:
     """Files for one task each, of about ROWS_PER_SHEET rows."""
-    groups: list[list[Path]] = [[]]
+    groups: list[list[Place]] = [[]]
     rows = 0
     for file, count in zip(features.files, features.rows, strict=True):
         if groups[-1] and rows + count > ROWS_PER_SHEET:
@@ -132,9 +132,9 @@ def _groups(features: FeatureSet) -> list[list[Path]]:
     return groups
 
 
-def _project_group(group: tuple[int, list[Path]], *, model: Broadcast[PcaModel], length: int, centered: bool, staging: Path) -> None:
+def _project_group(group: tuple[int, list[Place]], *, model: Broadcast[PcaModel], length: int, centered: bool, staging: Place) -> None:
     index, files = group
-    read = ahead(partial(pq.read_table, columns=["path", "label", "features"], partitioning=None), files, threads=1)
+    read = ahead(read_features, files, threads=1)
     projected = (
         (table, model.value.project(rows_of_features(table, length=length), centered=centered).astype(np.float32)) for table in read
     )

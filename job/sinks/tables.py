@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job.features.stage import Embedded, Network
+from job.pca.stage import read_footers
 from job.sources.readers import printable
+from job.storage import Place, whole
 
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
 REPEATED = ["label", "format", "model", "reason"]  # features are all different: a dictionary of them would cost time and save nothing
@@ -84,13 +84,13 @@ def faults_table(outcomes: Iterable[Embedded]) -> pa.Table:
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=FAULTS)
 
 
-def write_table(table: pa.Table, *, file: Path) -> None:
+def write_table(table: pa.Table, *, file: Place) -> None:
     """One Parquet file."""
     with whole(file) as half:
         pq.write_table(table, half, use_dictionary=REPEATED, **COMPRESSION)
 
 
-def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Path, sheet: Path) -> None:
+def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Place, sheet: Place) -> None:
     """One Parquet file and one RFC 4180 sheet of projections, from tables with path and label and their (n, k)."""
     with whole(parquet) as half, pq.ParquetWriter(half, PROJECTIONS, **COMPRESSION) as sink, _sheet(sheet, k=k) as rows:
         for table, projections in tables:
@@ -110,21 +110,13 @@ class _Sheet(Protocol):
 
 
 @contextmanager
-def _sheet(file: Path, *, k: int) -> Iterator[_Sheet]:
+def _sheet(file: Place, *, k: int) -> Iterator[_Sheet]:
     with whole(file) as half, half.open("w", newline="", encoding="utf-8") as text:
         sheet = csv.writer(text)  # RFC 4180: CRLF, and quotes where they are needed
         sheet.writerow(["path", "label", *(f"pc{place}" for place in range(1, k + 1))])
         yield sheet
 
 
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """A hidden name to write to, renamed to `file` at the end: a task may be tried again, or twice at once."""
-    half = file.with_name(f"_{file.name}-{uuid.uuid4().hex[:8]}")
-    yield half
-    half.replace(file)
-
-
-def rows_in(folder: Path) -> int:
+def rows_in(folder: Place) -> int:
     """Rows of a dataset, counted from its files' footers."""
-    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
+    return sum(footer.num_rows for footer in read_footers(folder.glob("*.parquet")))

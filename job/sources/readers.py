@@ -1,4 +1,4 @@
-"""Where images are: one small interface, and the local file system behind it.
+"""Where images are: one small interface, and the local file system behind it (S3 is in job.sources.s3).
 
 Paths are strings as the user would type them. A local name that is not UTF-8 arrives with surrogate escapes
 (PEP 383), which is what `open` takes back; `printable` makes it fit for a result.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from job.errors import StorageFailed, UsageError
+from job.storage import is_s3, s3_path
+
+Data: TypeAlias = bytes | OSError  # what a file holds, or why it cannot be read
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +39,7 @@ class Folder:
 class Reader(Protocol):
     """A place that images are read from.
 
-    in_flight: threads that read ahead in a worker; what hides the latency of the place.
+    in_flight: chunks of images that are read ahead in a worker; what hides the latency of the place.
     """
 
     in_flight: int
@@ -45,8 +48,15 @@ class Reader(Protocol):
         """What lies directly in `folder` under a name that `keep` accepts, in any order. StorageFailed where it cannot be listed."""
         ...
 
-    def read(self, path: str, *, limit: int) -> bytes:
-        """The file's bytes, of a longer one the first `limit` + 1; OSError where it cannot be read."""
+    def check(self, root: str) -> None:
+        """StorageFailed or NoImages where `root` can be known to be of no use."""
+        ...
+
+    def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
+        """Each file's bytes, of a longer one the first `limit` + 1; the error of one that cannot be read.
+
+        StorageFailed where it is the place that fails, so that images are not blamed for it.
+        """
         ...
 
 
@@ -64,10 +74,25 @@ class LocalReader:
         except OSError as error:
             raise StorageFailed(f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions") from error
 
+    def check(self, root: str) -> None:
+        next(self.scan(root, keep=lambda _: True), None)
+
+    def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
+        return [attempt(self.read, path, limit=limit) for path in paths]
+
     def read(self, path: str, *, limit: int) -> bytes:
+        """The file's bytes, of a longer one the first `limit` + 1; OSError where it cannot be read."""
         with open(path, "rb", buffering=0) as file:
             # Not read(limit + 1) of every file: Python allocates what is asked for before it looks how much there is
             return file.readall() if os.fstat(file.fileno()).st_size <= limit else file.read(limit + 1)
+
+
+def attempt(read: Callable[..., bytes], path: str, *, limit: int) -> Data:
+    """read(path, limit=limit), or the OSError that it raises."""
+    try:
+        return read(path, limit=limit)
+    except OSError as error:
+        return error
 
 
 def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:
@@ -86,14 +111,16 @@ def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:
     return Entry(item.path, status.st_size, status.st_mtime_ns // 1000)
 
 
+def location_of(location: str) -> str:
+    """The absolute path, or s3://bucket/key, that a location means. UsageError where it means neither."""
+    return str(s3_path(location)) if is_s3(location) else local_path(location)
+
+
 def local_path(location: str) -> str:
     """The absolute local path that a location means: a path or file:// URI. UsageError for any other scheme."""
     scheme = urlsplit(location).scheme if "://" in location else "file"
     if scheme != "file":
-        raise UsageError(
-            f"{location}: {scheme}:// is not supported yet; this version reads and writes local folders",
-            "copy the folder here first, and give its path",
-        )
+        raise UsageError(f"{location}: {scheme}:// is not supported", "give a local folder or s3://bucket/folder")
     if "://" in location and urlsplit(location).netloc not in ("", "localhost"):
         raise UsageError(
             f"{location}: {urlsplit(location).netloc!r} would be a host", "a local folder is file:///folder, with three slashes"
@@ -106,6 +133,10 @@ def local_path(location: str) -> str:
 
 def open_reader(location: str) -> Reader:
     """The reader for a location's scheme; UsageError for a scheme that has none."""
+    if is_s3(location):
+        from job.sources.s3 import S3Reader  # boto3 and obstore: not for those who read a disk
+
+        return S3Reader()
     local_path(location)
     return LocalReader()
 

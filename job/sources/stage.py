@@ -8,10 +8,9 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -31,9 +30,9 @@ from job.sources.listing import (
     plan_shares,
     plan_walks,
     select,
-    visible,
 )
-from job.sources.readers import Entry, Reader, open_reader, printable
+from job.sources.readers import Data, Entry, Reader, open_reader, printable
+from job.storage import Place, fetched, place_of, whole
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
+BYTES_AHEAD = 64 << 20  # read and not decoded yet, in one worker
 
 LISTING = pa.schema(
     [
@@ -72,10 +72,10 @@ class Image:
     size: int
     modified: int | None
     etag: str | None
-    data: bytes | OSError | None
+    data: Data | None
 
 
-def list_images(sc: SparkContext, source: ImageSource, *, scratch: Path) -> Listing:
+def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place) -> Listing:
     """Lists every image under the roots, on executors, into `scratch`. NoImages where there are none."""
     slots = sc.defaultParallelism
     tasks = _listing_tasks(source, slots=slots)
@@ -91,9 +91,9 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Path) -> List
 
 
 def check_roots(source: ImageSource) -> None:
-    """StorageFailed where a root cannot be listed: found out before Spark starts."""
+    """StorageFailed or NoImages where a root is of no use: found out before Spark starts."""
     for root in source.roots:
-        next(open_reader(root).scan(root, keep=visible), None)
+        open_reader(root).check(root)
 
 
 def count_images(source: ImageSource) -> tuple[int, int]:
@@ -115,7 +115,7 @@ def _listing_tasks(source: ImageSource, *, slots: int) -> list[list[Walk]]:
     return [walks[start : start + size] for start in range(0, len(walks), size)]
 
 
-def list_walks(walks: Iterable[Walk], *, source: ImageSource, scratch: Path) -> list[ListingPart]:
+def list_walks(walks: Iterable[Walk], *, source: ImageSource, scratch: Place) -> list[ListingPart]:
     """Follows walks and writes listing parts; runs on an executor."""
     reader = open_reader(source.roots[0])
     entries: Iterator[Entry] = (entry for walk in walks for entry in follow(reader, walk, include=source.include))
@@ -127,7 +127,7 @@ def list_walks(walks: Iterable[Walk], *, source: ImageSource, scratch: Path) -> 
     return parts
 
 
-def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Path) -> ListingPart:
+def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Place) -> ListingPart:
     """One listing part, shuffled: neighbours in a folder cost alike, and a share should not be all of one kind."""
     labels = [label_of(printable(entry.path), source.labels_from) for entry in entries]
     order = list(range(len(entries)))
@@ -139,7 +139,7 @@ def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Path) -> 
     ]
     table = pa.table([pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), LISTING, strict=True)], LISTING)
     file = scratch / f"listing-{uuid.uuid4().hex}.arrow"
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, LISTING) as writer:
+    with whole(file) as half, pa.OSFile(str(half), "wb") as sink, pa.ipc.new_file(sink, LISTING) as writer:
         writer.write_table(table)
     counts = Counter(label for label in labels if label is not None)
     first = heapq.nsmallest(source.classes or 0, counts)
@@ -150,7 +150,7 @@ def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Path) -> 
 
 def rows_of(share: Share) -> list[Image]:
     """The images of a share, their bytes not read yet."""
-    with pa.memory_map(share.file) as file:
+    with fetched(place_of(share.file)) as here, pa.memory_map(str(here)) as file:
         table = pa.ipc.open_file(file).read_all()
         if share.labels is not None:
             table = table.filter(pc.is_in(table["label"], pa.array(sorted(share.labels))))
@@ -162,12 +162,12 @@ def rows_of(share: Share) -> list[Image]:
 
 
 def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
-    """The same images in the same order with their bytes, read ahead on `reader.in_flight` threads.
+    """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
 
     One that is larger than `max_bytes` is not read.
     """
     read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
-    for chunk in ahead(read, _chunks(images), threads=reader.in_flight):
+    for chunk in ahead(read, _chunks(images), threads=reader.in_flight, weigh=_size, budget=BYTES_AHEAD):
         yield from chunk
 
 
@@ -185,15 +185,11 @@ def _chunks(images: Iterable[Image]) -> Iterator[list[Image]]:
         yield chunk
 
 
+def _size(chunk: list[Image]) -> int:
+    return sum(image.size for image in chunk)
+
+
 def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[Image]:
-    return [_read(image, reader=reader, max_bytes=max_bytes) for image in images]
-
-
-def _read(image: Image, *, reader: Reader, max_bytes: int) -> Image:
-    data: bytes | OSError | None = None
-    if image.size <= max_bytes:
-        try:
-            data = reader.read(image.path, limit=max_bytes)
-        except OSError as error:
-            data = error
-    return Image(image.path, image.label, image.size, image.modified, image.etag, data)
+    wanted = [image.path for image in images if image.size <= max_bytes]
+    found = dict(zip(wanted, reader.read_many(wanted, limit=max_bytes), strict=True))
+    return [replace(image, data=found.get(image.path)) for image in images]

@@ -34,7 +34,7 @@ def java() -> None:
 
 
 @pytest.fixture(scope="session")
-def sc(java):  # noqa: ARG001  asked for its skip
+def sc(java, s3_server):  # noqa: ARG001  asked for its skip, and for what workers inherit
     with spark_context(Session(cores=2, quiet=True)) as context:
         yield context
 

@@ -15,6 +15,7 @@ from job.config import Command, FeaturizeConfig, FitConfig, MaxFaults, ProjectCo
 from job.decode.options import Decoding
 from job.errors import Interrupted, JobError, ResultsExist, SparkFailed, TooManyFaults, UsageError
 from job.sources.listing import ImageSource
+from job.storage import S3Path
 
 RUN = ("run", "--images", "/photos", "--results", "/out", "--model", "/m.tflite")
 FEATURIZE = ("featurize", *RUN[1:])
@@ -323,14 +324,65 @@ def test_abbreviated_verbs_are_refused(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     "argv",
     [
-        ("run", "--images", "s3://bucket/x", "--results", "/out", "--model", "/m"),
-        ("run", "--images", "/photos", "--results", "s3://bucket/x", "--model", "/m"),
-        ("run", "--images", "/photos", "--results", "/out", "--model", "s3://bucket/x"),
-        (*PROJECT, "--features", "s3://bucket/x"),
+        ("run", "--images", "hdfs://bucket/x", "--results", "/out", "--model", "/m"),
+        ("run", "--images", "/photos", "--results", "hdfs://bucket/x", "--model", "/m"),
+        ("run", "--images", "/photos", "--results", "/out", "--model", "hdfs://bucket/x"),
+        (*PROJECT, "--features", "hdfs://bucket/x"),
     ],
 )
-def test_a_place_that_cannot_be_reached_yet_is_named(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
-    assert "s3://bucket/x" in refused(capsys, *argv)
+def test_a_place_that_cannot_be_reached_is_named(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    assert "hdfs://bucket/x" in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "s3n", "S3"])
+def test_every_place_may_be_in_s3_under_any_of_its_names(scheme: str) -> None:
+    command = parsed(
+        "run", "--images", f"{scheme}://photos/a//b/", "--results", f"{scheme}://out/r/", "--model", f"{scheme}://models/x.tflite"
+    )
+    assert command.featurize is not None
+    assert command.featurize.source.roots == ("s3://photos/a//b",)
+    assert command.results == S3Path("out", "r")
+    assert command.featurize.model == S3Path("models", "x.tflite")
+    assert projecting("--features", f"{scheme}://other/features").features == S3Path("other", "features")
+
+
+@pytest.mark.parametrize("location", ["s3://", "s3:///x", "s3://a/x", "s3://no bucket/x", "s3://-a-/x", "s3://user:secret@bucket/x"])
+def test_what_names_no_bucket_is_refused(capsys: pytest.CaptureFixture[str], location: str) -> None:
+    assert location in refused(capsys, "fit", "--results", location)
+
+
+@pytest.mark.parametrize("flag", ["--results", "--features", "--model"])
+def test_a_whole_bucket_is_for_images_only(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    argv = {"--results": FIT[:1], "--features": PROJECT, "--model": ("featurize", "--images", "/i", "--results", "/out")}[flag]
+    assert "s3://bucket is a whole bucket" in refused(capsys, *argv, flag, "s3://bucket/")
+    command = parsed("featurize", "--images", "s3://bucket/", "--results", "/out", "--model", "/m")
+    assert command.featurize is not None
+    assert command.featurize.source.roots == ("s3://bucket",)
+
+
+@pytest.mark.parametrize("folder", ["features", "features/a", "projections.csv", ".verger/run-1"])
+@pytest.mark.parametrize("root", ["/out", "s3://out/r"])
+def test_images_where_a_run_replaces_things_are_refused(capsys: pytest.CaptureFixture[str], root: str, folder: str) -> None:
+    error = refused(capsys, "featurize", "--results", root, "--model", "/m", "--images", f"{root}/{folder}")
+    assert f"--images {root}/{folder} lies inside" in error
+
+
+@pytest.mark.parametrize("results", ["s3://photos", "s3://photos/out"])
+def test_results_among_the_images_in_s3_are_refused(capsys: pytest.CaptureFixture[str], results: str) -> None:
+    assert results in refused(capsys, "featurize", "--results", results + "/r", "--model", "/m", "--images", "s3://photos")
+
+
+def test_keys_that_begin_alike_do_not_overlap() -> None:
+    roots = ("s3://bucket/photos", "s3://bucket/photos-old")
+    command = parsed("featurize", "--images", roots[0], "--images", roots[1], "--results", "s3://bucket/photos-out", "--model", "/m")
+    assert command.featurize is not None
+    assert command.featurize.source.roots == roots
+
+
+def test_images_of_two_kinds_of_places_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "featurize", "--results", "/out", "--model", "/m", "--images", "/photos", "--images", "s3://bucket/photos")
+    assert "/photos" in error
+    assert "s3://bucket/photos" in error
 
 
 def test_an_empty_location_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ from job.sources.listing import (
     share_size,
     visible,
 )
-from job.sources.readers import Entry, Folder, LocalReader, Reader, local_path, open_reader, printable
+from job.sources.readers import Entry, Folder, LocalReader, Reader, local_path, location_of, open_reader, printable
 from job.sources.stage import list_walks, rows_of
 
 MILLION = 1_000_000
@@ -552,9 +552,9 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, location: s
     assert local_path(location) == f"/home/somebody{below}"
 
 
-@pytest.mark.parametrize("location", ["s3://bucket/photos", "s3a://bucket/photos", "hdfs://host/x", "https://example.org/x"])
+@pytest.mark.parametrize("location", ["hdfs://host/x", "https://example.org/x", "s3n2://bucket/x"])
 def test_a_scheme_without_a_reader_is_refused_by_name(location: str) -> None:
-    for refusing in (local_path, open_reader):
+    for refusing in (local_path, location_of, open_reader):
         with pytest.raises(UsageError, match=location.partition("/")[0]) as refused:
             refusing(location)
         assert refused.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator
@@ -34,8 +35,10 @@ def no_way_to_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(_socket: socket.socket, address: Any) -> None:
         raise AssertionError(f"a test wants to talk to {address}")
 
-    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [
+        name for name in os.environ if name.startswith("AWS_")
+    ]:  # an endpoint of this machine, too, which moto would not answer for
+        monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

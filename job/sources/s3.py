@@ -1,0 +1,160 @@
+"""Images in S3: listed by boto3, read by obstore, whose requests cost a fraction of boto3's processor time (docs/decisions/0005).
+
+Keys are text and taken as they are: a path is "s3://bucket/" and the key. obstore cannot name every key, so boto3 reads those few.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
+
+import obstore
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import BaseError, PermissionDeniedError
+from obstore.store import S3Store
+
+from job import s3
+from job.errors import NoImages, StorageFailed
+from job.sources.readers import Data, Entry, Folder, attempt
+
+REQUESTS = 32  # at once in a worker
+MARK = "_$folder$"  # how EMR's file system once marked folders
+
+# Shorter than the ten minutes for which boto3 promises that what it hands out stays valid, longer than obstore's five of reserve
+CREDENTIALS_TTL = timedelta(minutes=9)
+
+RETRIES: Any = {
+    "max_retries": 10,
+    "retry_timeout": timedelta(minutes=2),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
+}
+
+
+_making = Lock()
+
+
+class S3Reader:
+    """Objects in S3, or in a store that speaks its protocol. A request that stays away is tried again on a new connection."""
+
+    in_flight = 4  # chunks; the requests of one go out together
+
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+        bucket, prefix = _prefix_of(folder)
+        for page in s3.pages(bucket, prefix, Delimiter="/"):
+            for below in page.get("CommonPrefixes", ()):
+                path = below["Prefix"][:-1]
+                if keep(path.removeprefix(prefix)):
+                    yield Folder(f"s3://{bucket}/{path}")
+            for found in page.get("Contents", ()):
+                if keep(found["Key"].removeprefix(prefix)) and not _marks_folder(found):
+                    yield _entry(bucket, found)
+
+    def check(self, root: str) -> None:
+        """Finds out with two requests whether images can be listed and read."""
+        bucket, prefix = _prefix_of(root)
+        page = next(s3.pages(bucket, prefix, PaginationConfig={"MaxItems": 8, "PageSize": 8}))
+        found = [item for item in page.get("Contents", ()) if not _marks_folder(item)]
+        if not found:
+            raise NoImages(f"no objects under s3://{bucket}/{prefix}", "check --images: a key's case and slashes count")
+        try:
+            self.read(f"s3://{bucket}/{found[0]['Key']}", limit=0)
+        except PermissionError as error:
+            raise StorageFailed(
+                f"{error.filename}: access denied to s3:GetObject", "the role or user of this run needs s3:GetObject there"
+            ) from error
+        except FileNotFoundError:
+            pass  # removed since; others may be there
+
+    def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
+        return list(_pool().map(functools.partial(attempt, self.read, limit=limit), paths))
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        bucket, key = _split(path)
+        if not _nameable(key):
+            return _read_by_boto3(bucket, key, limit=limit)
+        try:
+            found = obstore.get(_store(bucket), key)
+            if found.meta["size"] <= limit:
+                return bytes(found.bytes())
+            return bytes(obstore.get_range(_store(bucket), key, start=0, length=limit + 1))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, "no such object: removed since it was listed", path) from error
+        except PermissionDeniedError as error:
+            raise PermissionError(errno.EACCES, "access denied to s3:GetObject", path) from error
+        except (BaseError, OSError, ValueError) as error:
+            raise StorageFailed(f"{path} cannot be read: {_reason(error)}", "run again; where it stays, ask who keeps the store") from error
+
+
+def _read_by_boto3(bucket: str, key: str, *, limit: int) -> bytes:
+    with s3.foreseen(f"s3://{bucket}/{key}"):
+        body = s3.client().get_object(Bucket=bucket, Key=key)["Body"]
+        with body:
+            data: bytes = body.read(limit + 1)
+    return data
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(REQUESTS, thread_name_prefix="s3")
+
+
+def _store(bucket: str) -> S3Store:
+    """obstore's client of a bucket; the first of many threads makes it."""
+    with _making:
+        return _made_store(bucket)
+
+
+@functools.cache
+def _made_store(bucket: str) -> S3Store:
+    """A client with boto3's credentials, endpoint and region."""
+    endpoint = s3.client().meta.endpoint_url
+    where = {} if s3.AMAZON.fullmatch(endpoint) else {"endpoint": endpoint}
+    try:
+        who = Boto3CredentialProvider(s3.session(), ttl=CREDENTIALS_TTL)
+    except ValueError as error:
+        raise StorageFailed("no AWS credentials found", s3.CREDENTIALS_HINT) from error
+    options: Any = {"connect_timeout": "5s", "timeout": "60s", "allow_http": endpoint.startswith("http://")}
+    return S3Store(
+        bucket,
+        region=s3.region_of(bucket),
+        virtual_hosted_style_request=not where and "." not in bucket,  # Amazon's certificate covers names without dots
+        credential_provider=who,
+        client_options=options,
+        retry_config=RETRIES,
+        **where,
+    )
+
+
+def _split(path: str) -> tuple[str, str]:
+    bucket, _, key = path.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _prefix_of(folder: str) -> tuple[str, str]:
+    """Bucket and what the keys in a folder begin with. "s3://b" is the bucket, "s3://b/" a folder without a name in it."""
+    bucket, slash, key = folder.removeprefix("s3://").partition("/")
+    return bucket, key + "/" if slash else ""
+
+
+def _nameable(key: str) -> bool:
+    """obstore reads this key and not another: it drops slashes at the ends, and refuses empty segments, dots and control characters."""
+    return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))
+
+
+def _marks_folder(found: dict[str, Any]) -> bool:
+    return not found["Size"] and found["Key"].endswith(("/", MARK))
+
+
+def _entry(bucket: str, found: dict[str, Any]) -> Entry:
+    modified: datetime = found["LastModified"]
+    return Entry(f"s3://{bucket}/{found['Key']}", found["Size"], round(modified.timestamp() * 1e6), found["ETag"].strip('"'))
+
+
+def _reason(error: BaseException) -> str:
+    """What obstore says, without the stack that it appends."""
+    return " ".join(str(error).partition("\n\nDebug source")[0].split())[:300]

@@ -1,0 +1,242 @@
+"""A file or folder somewhere: a `Path` on a disk, an `S3Path` in a bucket.
+
+Both have the few operations that the job uses, under pathlib's names. What is written goes through `whole`, what is read
+through `fetched`: either way the code between works on a local file. boto3 is loaded at the first use of an S3Path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeAlias
+from uuid import uuid4
+
+from job.errors import UsageError
+
+SCHEMES = ("s3", "s3a", "s3n")  # the last two are Hadoop's names of the same
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An object as it is now: etag, and seconds since it was written by the store's own clock."""
+
+    etag: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class S3Path:
+    """An object, or the folder of all objects whose keys begin with `key` and a slash; "" is the whole bucket.
+
+    Reading raises FileNotFoundError where there is no object, StorageFailed where S3 gives no answer.
+    """
+
+    bucket: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}"
+
+    def __truediv__(self, name: str) -> S3Path:
+        return S3Path(self.bucket, f"{self.key}/{name}" if self.key else name)
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> S3Path:
+        return S3Path(self.bucket, self.key.rpartition("/")[0])
+
+    @property
+    def prefix(self) -> str:
+        """What the keys in this folder begin with."""
+        return f"{self.key}/" if self.key else ""
+
+    def with_name(self, name: str) -> S3Path:
+        return self.parent / name
+
+    def mkdir(self, **_: bool) -> None:
+        """Nothing: S3 has no folders to make."""
+
+    def is_file(self) -> bool:
+        try:
+            self.status()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_dir(self) -> bool:
+        from job import s3
+
+        page = next(s3.pages(self.bucket, self.prefix, PaginationConfig={"MaxItems": 2, "PageSize": 2}))
+        return any(found["Key"] != self.prefix for found in page.get("Contents", ()))  # that one is a console's mark of a folder
+
+    def exists(self) -> bool:
+        return self.is_dir() or self.is_file()  # in this order: what refuses a HEAD cannot say why
+
+    def glob(self, pattern: str) -> Iterator[S3Path]:
+        """The objects directly in this folder whose names match, in order."""
+        for path in self.etags(deep=False):
+            if fnmatchcase(path.name, pattern):
+                yield path
+
+    def etags(self, *, deep: bool = True) -> dict[S3Path, str]:
+        """The objects in this folder, or with all below it, and their etags."""
+        from job import s3
+
+        pages = s3.pages(self.bucket, self.prefix, **({} if deep else {"Delimiter": "/"}))
+        return {S3Path(self.bucket, found["Key"]): found["ETag"].strip('"') for page in pages for found in page.get("Contents", ())}
+
+    def status(self) -> Status:
+        from job import s3
+
+        with s3.foreseen(str(self)):
+            said = s3.client().head_object(Bucket=self.bucket, Key=self.key)
+        now = s3.time_of(said)
+        return Status(said["ETag"], (now - said["LastModified"]).total_seconds())
+
+    def read_bytes(self, *, last: int | None = None) -> bytes:
+        """All of it, or the `last` so many bytes."""
+        from job import s3
+
+        with s3.foreseen(str(self)):
+            how = {} if last is None else {"Range": f"bytes=-{last}"}
+            data: bytes = s3.client().get_object(Bucket=self.bucket, Key=self.key, **how)["Body"].read()
+        return data
+
+    def read_text(self) -> str:
+        return self.read_bytes().decode()
+
+    def write_text(self, text: str) -> None:
+        self._put(text.encode())
+
+    def write_new(self, text: str) -> str:
+        """Writes it where there is nothing yet, and returns its etag; FileExistsError where there is."""
+        return self._put(text.encode(), IfNoneMatch="*")
+
+    def write_over(self, text: str, *, etag: str) -> str:
+        """Writes it where `etag` is there now, and returns the new one; FileExistsError where another is, or none."""
+        return self._put(text.encode(), IfMatch=etag)
+
+    def _put(self, data: bytes, **condition: str) -> str:
+        from job import s3
+
+        with s3.foreseen(str(self)):
+            return str(s3.client().put_object(Bucket=self.bucket, Key=self.key, Body=data, **condition)["ETag"])
+
+    def unlink(self) -> None:
+        remove([self])
+
+    def download(self, file: Path) -> None:
+        from job import s3
+
+        with s3.foreseen(str(self)), file.open("wb") as sink:
+            for block in s3.client().get_object(Bucket=self.bucket, Key=self.key)["Body"].iter_chunks(1 << 20):
+                sink.write(block)
+
+    def upload(self, file: Path) -> None:
+        from job import s3
+
+        with s3.foreseen(str(self)), file.open("rb") as source:
+            s3.client().put_object(Bucket=self.bucket, Key=self.key, Body=source)
+
+
+Place: TypeAlias = Path | S3Path
+
+
+def is_s3(location: str) -> bool:
+    """A location of one of S3's schemes."""
+    return "://" in location and location.partition("://")[0].lower() in SCHEMES
+
+
+def s3_path(location: str) -> S3Path:
+    """What s3://bucket/key means; the key is taken as it is typed, but for slashes at its end. UsageError for no bucket."""
+    bucket, _, key = location.partition("://")[2].partition("/")
+    if not BUCKET.fullmatch(bucket):
+        raise UsageError(f"{location}: {bucket!r} is no name of a bucket", "a place in S3 is s3://bucket/folder")
+    return S3Path(bucket, key.rstrip("/"))
+
+
+def place_of(location: str) -> Place:
+    """The place that an absolute path or an s3:// location is."""
+    return s3_path(location) if is_s3(location) else Path(location)
+
+
+@contextmanager
+def whole(file: Place) -> Iterator[Path]:
+    """A local file to write to, which becomes `file` at the end: whole, or not at all. A task may be tried again, or twice at once."""
+    if isinstance(file, S3Path):
+        with _scratch(file.name) as half:
+            yield half
+            file.upload(half)
+    else:
+        half = file.with_name(f"_{file.name}-{uuid4().hex[:8]}")
+        yield half
+        half.replace(file)
+
+
+@contextmanager
+def fetched(file: Place) -> Iterator[Path]:
+    """A local file to read from: `file` itself, or a copy that is gone afterwards. What is mapped of it stays mapped."""
+    if isinstance(file, S3Path):
+        with _scratch(file.name) as copy:
+            file.download(copy)
+            yield copy
+    else:
+        yield file
+
+
+@contextmanager
+def _scratch(name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="verger-") as folder:
+        yield Path(folder, name)
+
+
+def remove(files: Iterable[S3Path]) -> None:
+    """Removes objects of one bucket, many at once."""
+    from job import s3
+
+    paths = list(files)
+    if paths:
+        s3.remove(paths[0].bucket, [path.key for path in paths])
+
+
+def copy(pairs: Iterable[tuple[S3Path, S3Path]]) -> None:
+    """Has the store copy objects, many at once."""
+    from job import s3
+
+    s3.copy(((source.bucket, source.key), (target.bucket, target.key)) for source, target in pairs)
+
+
+def duplicate(folder: Place, target: Place) -> None:
+    """The same files in another folder of the same kind of place; on a disk under second names, as they are never written to again."""
+    if isinstance(folder, S3Path) and isinstance(target, S3Path):
+        copy((file, S3Path(target.bucket, target.prefix + file.key.removeprefix(folder.prefix))) for file in folder.etags())
+    else:
+        shutil.copytree(str(folder), str(target), copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file; a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def versions(files: Iterable[Place]) -> list[tuple[str | int, ...]]:
+    """For each file what changes when it becomes another: size and time on a disk, the etag in S3."""
+    paths = list(files)
+    etags: dict[S3Path, str] = {}
+    for folder in {path.parent for path in paths if isinstance(path, S3Path)}:
+        etags |= folder.etags(deep=False)
+    return [(etags[path],) if isinstance(path, S3Path) else (path.stat().st_size, path.stat().st_mtime_ns) for path in paths]

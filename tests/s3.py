@@ -1,0 +1,97 @@
+"""S3 on this machine: moto behind a door that can count, hold up and refuse requests. Nothing here can reach AWS."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from werkzeug.serving import make_server
+
+from job import s3
+from job.sources import s3 as images
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+LOCAL = {  # stands before whatever a developer's shell and home folder say
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SESSION_TOKEN": "testing",
+    "AWS_REGION": "eu-west-1",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # nobody answers there
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+}
+
+
+@functools.cache
+def _moto() -> Wsgi:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    return DomainDispatcherApplication(create_backend_app)
+
+
+@dataclass
+class Door:
+    """What happens to requests on their way in.
+
+    refuse   says of (method, path) which status to answer with, None to let it through
+    seen     requests so far, by method and path
+    """
+
+    refuse: Callable[[str, str], int | None] = lambda _method, _path: None
+    seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        self.seen[method, path] += 1
+        if not (status := self.refuse(method, path)):
+            return _moto()(environ, respond)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        code = {403: "AccessDenied", 503: "SlowDown"}.get(status, "InternalError")
+        respond(f"{status} {code}", [("Content-Type", "application/xml"), ("Connection", "close")])
+        return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
+
+    def open(self) -> None:
+        """Lets everything through, and forgets what it saw."""
+        self.refuse = lambda _method, _path: None
+        self.seen.clear()
+
+
+def forget() -> None:
+    """Clients are made anew, from the environment as it is now."""
+    for cached in (s3.client, s3.session, s3.region_of, images._made_store):
+        cached.cache_clear()
+
+
+def refuse_aws() -> None:
+    """A test that is about to talk to anything but this machine fails first."""
+    host = urlsplit(s3.client().meta.endpoint_url).hostname
+    assert host in ("127.0.0.1", "localhost"), f"tests may not talk to {host}"
+
+
+class Server:
+    """A server at a free port of 127.0.0.1, on a thread of this process."""
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+        self.door = Door()
+        self._server = make_server("127.0.0.1", 0, self.door, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
