@@ -48,7 +48,7 @@ def _statements(images: Sequence[str]) -> list[iam.PolicyStatement]:
     statements = [
         allow(
             "Buckets",
-            verbs("s3", "AbortMultipartUpload DeleteObject* GetBucket* GetObject List* PutBucketPolicy PutObject"),
+            verbs("s3", "DeleteObject* GetBucket* GetObject List* PutBucketPolicy PutObject"),
             [arn("s3", BUCKETS, where=":")],  # `*` takes in the objects: it matches slashes as well
             because="what CDK's function needs to empty a bucket that goes; a run's own policy is far narrower",
         ),

@@ -47,7 +47,7 @@ class JobRole(Construct):
         self._allow("Read", ["s3:GetObject"], _objects(bucket, contract.IMAGES, contract.ARTIFACTS))
         self._allow(
             "WriteResults",
-            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
             _objects(bucket, contract.RESULTS),
         )
         self._allow("WriteLogs", ["s3:PutObject"], _objects(bucket, contract.LOGS))

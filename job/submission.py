@@ -58,6 +58,9 @@ class Deployment(Card):
             "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
             "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
             "spark.executorEnv.PYSPARK_PYTHON": PYTHON,
+            # boto3 asks us-east-1 first where nobody names the region, and without a VPC a run reaches its own only
+            "spark.emr-serverless.driverEnv.AWS_REGION": self.region,
+            "spark.executorEnv.AWS_REGION": self.region,
             **self.spark,
         }
 

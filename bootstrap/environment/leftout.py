@@ -48,6 +48,7 @@ RULES = (
     LeftOut("sources and headers: nothing is compiled on executors", ("*.h", "*.hpp", "*.c", "*.cc", "*.pxd", "*.pyx", "*.pxi", "*.a")),
     # pyarrow. Substrait, Dataset, Acero, Compute and Parquet stay: its core library links them.
     LeftOut("Arrow Flight: the job moves no tables over a network", ("pyarrow/*flight*",)),
+    LeftOut("Arrow's client of S3: the job has obstore and boto3", ("pyarrow/_s3fs*", "pyarrow/libarrow_s3*")),
     LeftOut(
         "second and third copies of libraries that load by their version's name",
         ("pyarrow/libarrow_python*.so", "pyarrow/libarrow_python*.so.*.*"),

@@ -50,7 +50,6 @@ def test_what_the_job_imports_late_loads_too(run: Callable[..., str]) -> None:
     run(
         "-c",
         "import boto3, obstore, obstore.auth.boto3, pyarrow.dataset, pyarrow.parquet\n"
-        "from pyarrow.fs import S3FileSystem\n"
         "session = boto3.Session('AKIAEXAMPLE', 'secret', region_name='eu-west-1')\n"
         "for service in ('s3', 'sts'):\n"
         "    session.client(service, endpoint_url='http://localhost:9')\n"

@@ -287,8 +287,6 @@ def test_every_rule_has_a_reason_of_its_own() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "pyarrow/_s3fs.cpython-311-x86_64-linux-gnu.so",
-        "pyarrow/libarrow_s3.so.2600",
         "pyarrow/_dataset.cpython-311-x86_64-linux-gnu.so",
         "pyarrow/libarrow_python.so.2600",
         "numpy-2.4.6.dist-info/METADATA",
