@@ -37,7 +37,7 @@ def test_a_deployment_reads_back_from_its_parameter():
 
 def test_the_parameter_is_one_line_and_fits_the_standard_tier():
     assert "\n" not in DEPLOYED.to_json()
-    longest = {each: "x" * 200 for each in ("entry_point", "job_package", "model", "environment_archive", "job_role_arn")}
+    longest = dict.fromkeys(("entry_point", "job_package", "model", "environment_archive", "job_role_arn"), "x" * 200)
     assert len(replace(DEPLOYED, **longest).to_json()) < 4096
 
 
