@@ -63,8 +63,8 @@ model: $(DEV)/.ready ## the network for a deployment, to build/model/; WEIGHTS=F
 
 assembly: $(NODE) ## what is deployed to ENV=dev: its templates and artifacts, to build/assembly/dev/; REPOSITORY: see docs/ci.md
 	rm -rf $(ASSEMBLY_NEW)
-	CDK_VALIDATION=true $(CDK) synth --quiet -c environment="$$ENV" -c repository="$$REPOSITORY" --output $(ASSEMBLY_NEW)
-	cd $(ASSEMBLY_NEW) && sha256sum *.template.json *.assets.json | tee digests.txt
+	CDK_VALIDATION=true $(CDK) synth --quiet -c environment="$$ENV" $(if $(REPOSITORY),-c repository="$$REPOSITORY") --output $(ASSEMBLY_NEW)
+	cd $(ASSEMBLY_NEW) && find . -type f ! -name digests.txt -print0 | sort -z | xargs -0 sha256sum >digests.txt
 	rm -rf $(ASSEMBLY) && mv $(ASSEMBLY_NEW) $(ASSEMBLY)
 
 deploy: $(NODE) ## deploy what `make assembly` made for ENV=dev, and nothing else; asks before it broadens permissions
@@ -85,7 +85,7 @@ lock: $(DEV)/.ready ## resolve requirements/*.in again
 	    --no-header $$name.in --output-file $$name.txt; done
 
 clean: ## remove what was built; the virtual environments and node_modules stay
-	rm -rf $(BUILD) cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(BUILD) cdk.out && git worktree prune .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(DEV)/.ready: requirements/dev.txt
 	$(call install,$(DEV),requirements/dev.txt)

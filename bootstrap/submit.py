@@ -20,7 +20,7 @@ from job.submission import Deployment, parameter_name, run_arguments, start_job_
 POLL_SECONDS = 5
 SUCCESS = "SUCCESS"
 ENDS = (SUCCESS, "FAILED", "CANCELLED")
-ENVIRONMENT, NAME = r"[a-z][a-z0-9]{0,11}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+ENVIRONMENT, NAME = r"[a-z][a-z0-9]{0,9}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Order:
 
     environment  a deployed one
     results      the run's name, and its folder's under results/
-    arguments    further ones of the job, after those that every run has; the last of an option counts
+    arguments    further ones of the job; where they name --images, these are read and not the bucket's images/
     again        a new run even where the same one has been started before
     """
 
@@ -77,7 +77,7 @@ def find_deployment(environment: str, *, region: str | None) -> Deployment:
 
 def request_of(order: Order, deployment: Deployment) -> dict[str, Any]:
     """The StartJobRun request, without its token."""
-    return start_job_run(deployment, [*run_arguments(deployment, results=order.results), *order.arguments], name=order.results)
+    return start_job_run(deployment, run_arguments(deployment, results=order.results, further=order.arguments), name=order.results)
 
 
 def start(order: Order, deployment: Deployment) -> Run:

@@ -30,8 +30,8 @@ def main(app: App | None = None) -> int:
 def synthesise(app: App, *, environments: dict[str, Environment] | None = None) -> None:
     """Adds the stacks to `app` and writes their templates. InfraError where the context or the artifacts are not good.
 
-    Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME: adds Verger-Delivery, and
-    Verger-Boundary, which then bounds the environments' roles),
+    Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME: adds Verger-Boundary, which then
+    bounds the environments' roles, and where all environments are chosen Verger-Delivery),
     oidc_provider_arn (an existing one), delete_data (a disposable environment's name), placeholders (true or false),
     build (folder of artifacts), environments (another file of them, where the argument is not given).
     """
@@ -42,7 +42,8 @@ def synthesise(app: App, *, environments: dict[str, Environment] | None = None) 
     targets = [_add(app, environment, delete_data=delete_data == environment.name) for environment in chosen]
     if repository := _text(app, "repository"):
         _bound(app, list(known.values()))
-        DeliveryStack(app, repository=repository, provider_arn=_text(app, "oidc_provider_arn"), targets=[job.target for job in targets])
+        if len(chosen) == len(known):
+            DeliveryStack(app, repository=repository, provider_arn=_text(app, "oidc_provider_arn"), targets=[job.target for job in targets])
     app.synth()
 
 
@@ -54,7 +55,9 @@ def _add(app: App, environment: Environment, *, delete_data: bool) -> JobStack:
         )
     storage = StorageStack(app, environment=environment, delete_data=delete_data)
     job = JobStack(app, environment=environment, storage=storage.storage, built=built)
-    WatchStack(app, environment=environment, runtime=job.runtime)
+    WatchStack(app, environment=environment, storage=storage.storage, runtime=job.runtime)
+    if not environment.disposable and not environment.alert_email:
+        print(f"note: nobody hears of runs that fail in {environment.name}: set its alert_email in infra/{FILE.name}", file=sys.stderr)
     if environment.release.supported_until < date.today():
         Annotations.of(job).add_warning_v2(
             "verger:release", f"{environment.release.label} has been out of support since {environment.release.supported_until}"

@@ -110,7 +110,7 @@ def _folder(path: Path) -> Path:
 
 
 def _check_model(flatbuffer: Path, card: Path) -> InfraError | None:
-    hint = "python -m bootstrap compile --weights FILE.h5 --out build/model"
+    hint = "make model WEIGHTS=FILE.h5"
     if not flatbuffer.is_file() or not card.is_file():
         return InfraError(f"no model in {_shown(flatbuffer.parent)}", hint)
     try:
@@ -125,7 +125,7 @@ def _check_model(flatbuffer: Path, card: Path) -> InfraError | None:
 def _environment_archive(environment: Environment, *, folder: Path) -> tuple[Path, InfraError | None]:
     """Where the packages' archive for the environment's release and architecture is, and what is wrong with it, if anything."""
     release, architecture = environment.release.label, environment.architecture
-    hint = f"python -m bootstrap environment --release {release} --architecture {architecture}"
+    hint = f"make environment ENV={environment.name}"
     archive = folder / "environment" / f"{release}-{architecture}" / contract.ENVIRONMENT_ARCHIVE
     card = archive.with_name(contract.ENVIRONMENT_CARD)
     if not archive.is_file() or not card.is_file():

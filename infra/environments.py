@@ -18,9 +18,10 @@ FILE = Path(__file__).with_name("environments.toml")
 RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731)  # that CloudWatch Logs offers, all up to two years
 DEFAULT_QUOTA_VCPUS = 16  # "Max concurrent vCPUs per account", L-D05C8A75, in a new account
 
-NAME = r"[a-z][a-z0-9]{0,11}"  # part of stack names, and of the names of buckets that CloudFormation makes from those
+NAME = r"[a-z][a-z0-9]{0,9}"  # part of stack names, of which CloudFormation puts as few as 25 letters into a role's name
 BUCKET_ARN = r"arn:aws[a-z-]*:s3:::[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
+MOST_SUBNETS, MOST_SECURITY_GROUPS = 16, 5  # of an application (EMR Serverless API, NetworkConfiguration)
 SUBNET, SECURITY_GROUP = r"subnet-[0-9a-f]{8,17}", r"sg-[0-9a-f]{8,17}"
 
 
@@ -42,7 +43,7 @@ class Environment:
     artifacts_days        after which a model that somebody put under artifacts/ expires, 0 for never
     customer_managed_key  a KMS key of our own instead of S3's
     alert_email           whom a failed run is reported to, "" for nobody
-    monthly_budget_usd    above which alert_email hears of it, 0 for no budget
+    monthly_budget_usd    above which alert_email hears of it, 0 for no budget; see docs/costs.md for the tag that it counts by
     images_bucket_arn     another bucket that runs may read images from, "" for none
     subnets, security_groups  of a VPC that workers join; none is needed to reach S3, see docs/architecture.md
     cost_centre           the tag
@@ -77,16 +78,18 @@ class Environment:
         self._check_agreement()
 
     def _check_words(self) -> None:
-        self._match("name", self.name, NAME, "a lower-case word of up to 12 letters and digits, such as dev")
+        self._match("name", self.name, NAME, "a lower-case word of up to 10 letters and digits, such as dev")
         self._match("alert_email", self.alert_email, f"({EMAIL})?", "an address such as team@example.org, or nothing")
         self._match(
             "images_bucket_arn", self.images_bucket_arn, f"({BUCKET_ARN})?", "a bucket's ARN such as arn:aws:s3:::photos, or nothing"
         )
+        self._within("subnets", len(self.subnets), 0, MOST_SUBNETS)
+        self._within("security_groups", len(self.security_groups), 0, MOST_SECURITY_GROUPS)
         for subnet in self.subnets:
             self._match("subnets", subnet, SUBNET, "ids such as subnet-0123456789abcdef0")
         for group in self.security_groups:
             self._match("security_groups", group, SECURITY_GROUP, "ids such as sg-0123456789abcdef0")
-        self._match("cost_centre", self.cost_centre, r"[\w .:/=+@-]{1,256}", "up to 256 letters, digits, spaces and _.:/=+-@")
+        self._match("cost_centre", self.cost_centre, r"[A-Za-z0-9_ .:/=+@-]{1,256}", "up to 256 letters, digits, spaces and _.:/=+-@")
         if self.architecture not in self.release.architectures:
             raise self._bad("architecture", self.architecture, f"{self.release.label} runs on {' and '.join(self.release.architectures)}")
 
@@ -129,6 +132,11 @@ class Environment:
         return self.driver.vcpus + self.max_executors * self.executor.vcpus
 
     @property
+    def concurrent_runs(self) -> int:
+        """Runs at once. Further ones queue: the driver of one for which there are no executors would wait, and be billed."""
+        return self.max_vcpus // self.run_vcpus
+
+    @property
     def max_memory_gb(self) -> int:
         """Memory of as many workers as max_vcpus allows, in GB."""
         return self._at_most(lambda worker: worker.memory_gb)
@@ -161,6 +169,9 @@ def load_environments(file: Path = FILE) -> dict[str, Environment]:
         raise BadEnvironment(f"{file}: {error.strerror}", "it holds a table for each environment") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadEnvironment(f"{file.name}: {error}", "it is TOML, a table for each environment") from error
+    if not tables or "all" in tables:
+        what = "there is no environment in it" if not tables else "an environment cannot be called all"
+        raise BadEnvironment(f"{file.name}: {what}", "it holds a table for each environment, such as [dev]")
     return {name: _environment(name, table) for name, table in tables.items()}
 
 

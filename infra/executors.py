@@ -8,7 +8,7 @@ from infra.environments import load_environments
 from infra.errors import BadEnvironment, InfraError
 
 
-def main(name: str) -> int:
+def main(name: str = "") -> int:
     """Prints the flags; returns the exit code."""
     try:
         environments = load_environments()
@@ -23,4 +23,4 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(" ".join(sys.argv[1:])))

@@ -13,7 +13,6 @@ from infra.storage import Storage
 from job import contract
 from job.submission import ENVIRONMENT_ALIAS, PYTHON
 
-MAX_CONCURRENT_RUNS = 4  # further ones queue: they would share max_vcpus anyway
 QUEUE_TIMEOUT = Duration.hours(12)
 
 
@@ -42,7 +41,7 @@ class Application(Construct):
                 enabled=True, idle_timeout_minutes=environment.idle_minutes
             ),
             scheduler_configuration=emr.CfnApplication.SchedulerConfigurationProperty(
-                max_concurrent_runs=MAX_CONCURRENT_RUNS, queue_timeout_minutes=int(QUEUE_TIMEOUT.to_minutes())
+                max_concurrent_runs=environment.concurrent_runs, queue_timeout_minutes=int(QUEUE_TIMEOUT.to_minutes())
             ),
             network_configuration=_network(environment),
             monitoring_configuration=self._monitoring(storage),
@@ -57,8 +56,8 @@ class Application(Construct):
         streams = {"SPARK_DRIVER": ["STDOUT", "STDERR"], "SPARK_EXECUTOR": ["STDERR"]}
         return of.MonitoringConfigurationProperty(
             s3_monitoring_configuration=of.S3MonitoringConfigurationProperty(
+                # Without a key of its own here: the bucket's encrypts by default, and who starts a run needs none
                 log_uri=f"s3://{storage.bucket.bucket_name}/{contract.LOGS}/",
-                encryption_key_arn=storage.key.key_arn if storage.key else None,
             ),
             cloud_watch_logging_configuration=of.CloudWatchLoggingConfigurationProperty(
                 enabled=True,

@@ -40,7 +40,6 @@ class StorageStack(EnvironmentStack):
     def __init__(self, scope: Construct, *, environment: Environment, delete_data: bool) -> None:
         super().__init__(scope, "Storage", environment=environment, description="Verger: images, results, artifacts and logs")
         self.storage = Storage(self, "Storage", environment=environment, delete_data=delete_data)
-        self.output("BucketName", self.storage.bucket.bucket_name, "Images go to images/, results come to results/")
 
 
 class JobStack(EnvironmentStack):
@@ -92,6 +91,8 @@ class JobStack(EnvironmentStack):
         for name, value, description in (
             ("ApplicationId", deployment.application_id, "The EMR Serverless application"),
             ("JobRoleArn", deployment.job_role_arn, "The role of its runs"),
+            ("BucketName", deployment.bucket, "Images go to images/, results come to results/"),
+            ("EntryPointUri", deployment.entry_point, "What a run starts with"),
             ("JobPackageUri", deployment.job_package, "The code of a run"),
             ("ModelUri", deployment.model, "The network of a run"),
             ("EnvironmentUri", deployment.environment_archive, "The packages of a run"),
@@ -103,9 +104,9 @@ class JobStack(EnvironmentStack):
 
 
 class WatchStack(EnvironmentStack):
-    def __init__(self, scope: Construct, *, environment: Environment, runtime: Application) -> None:
+    def __init__(self, scope: Construct, *, environment: Environment, storage: Storage, runtime: Application) -> None:
         super().__init__(scope, "Watch", environment=environment, description="Verger: who hears of failed runs, and a dashboard")
-        self.watch = Watch(self, "Watch", environment=environment, application=runtime.application)
+        self.watch = Watch(self, "Watch", environment=environment, bucket=storage.bucket, application=runtime.application)
         self.output("TopicArn", self.watch.topic.topic_arn, "Subscribe to hear of runs that failed")
 
 
@@ -117,7 +118,9 @@ class AccountStack(Stack):
     """
 
     def __init__(self, scope: Construct, part: str, *, description: str) -> None:
-        super().__init__(scope, f"Verger-{part}", description=description, synthesizer=CliCredentialsStackSynthesizer())
+        super().__init__(
+            scope, f"Verger-{part}", description=description, synthesizer=CliCredentialsStackSynthesizer(), termination_protection=True
+        )
         Tags.of(self).add("verger:project", "verger")
 
 
@@ -131,7 +134,7 @@ class BoundaryStack(AccountStack):
 
 
 class DeliveryStack(AccountStack):
-    """It is for the environments that are synthesised with it."""
+    """It is for all environments that there are: without one of them it would take that one's run role away."""
 
     def __init__(self, scope: Construct, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
         super().__init__(scope, "Delivery", description="Verger: how CI deploys and runs it")

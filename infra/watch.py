@@ -11,11 +11,13 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_emrserverless as emr
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from infra.environments import Environment
+from job import contract
 
 NAMESPACE = "AWS/EMRServerless"
 MINUTE = Duration.minutes(1)
@@ -26,13 +28,15 @@ NEARLY = 0.9  # of the account's quota: the next run may not get its executors
 class Watch(Construct):
     """A topic, and what is published to it: runs that failed or were cancelled, and the vCPU quota coming near."""
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment, application: emr.CfnApplication) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, environment: Environment, bucket: s3.IBucket, application: emr.CfnApplication
+    ) -> None:
         super().__init__(scope, id_)
         self.topic = sns.Topic(self, "Topic", display_name=f"Verger {environment.name}", enforce_ssl=True)
         if environment.alert_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(environment.alert_email))
-        self.rule = self._report_runs(environment, application)
-        self.alarms = [self._failed_jobs(application), self._quota(environment)]
+        self.rule = self._report_runs(environment, bucket, application)
+        self.alarms = [self._failed_jobs(environment, application), self._quota(environment)]
         self._let_publish("events.amazonaws.com", [self.rule.attr_arn])
         self._let_publish("cloudwatch.amazonaws.com", [alarm.alarm_arn for alarm in self.alarms])
         for alarm in self.alarms:
@@ -41,12 +45,13 @@ class Watch(Construct):
         if environment.monthly_budget_usd:
             self.budget = _budget(self, environment)
 
-    def _report_runs(self, environment: Environment, application: emr.CfnApplication) -> events.CfnRule:
+    def _report_runs(self, environment: Environment, bucket: s3.IBucket, application: emr.CfnApplication) -> events.CfnRule:
         """The event has no reason in it (EventBridge reference, aws.emr-serverless): the message says how to get it."""
         told = (
             f"Verger {environment.name}: run <run> is <state> (it was <before>), at <time>. "
             f"The reason: aws emr-serverless get-job-run --region {Aws.REGION} --application-id <application> --job-run-id <run> "
-            "--query jobRun.stateDetails"
+            "--query jobRun.stateDetails. "
+            f"Its logs: s3://{bucket.bucket_name}/{contract.LOGS}/applications/<application>/jobs/<run>/"
         )
         return events.CfnRule(
             self,
@@ -85,12 +90,12 @@ class Watch(Construct):
             )
         )
 
-    def _failed_jobs(self, application: emr.CfnApplication) -> cloudwatch.Alarm:
+    def _failed_jobs(self, environment: Environment, application: emr.CfnApplication) -> cloudwatch.Alarm:
         """EventBridge delivers on best effort; the alarm is the second pair of eyes."""
         return cloudwatch.Alarm(
             self,
             "RunsFailed",
-            alarm_description="A run of Verger failed",
+            alarm_description=f"A run of Verger failed in {environment.name}; the mail about it says which, and where its logs are",
             metric=_metric(application, "FailedJobs", statistic="Sum"),
             threshold=1,
             evaluation_periods=1,

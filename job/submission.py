@@ -65,10 +65,12 @@ class Deployment(Card):
         }
 
 
-def run_arguments(deployment: Deployment, *, results: str) -> list[str]:
-    """The job's command line for all images of the bucket, with results under `results`, a name."""
+def run_arguments(deployment: Deployment, *, results: str, further: Sequence[str] = ()) -> list[str]:
+    """The job's command line, with results under `results`, a name: for all images of the bucket, unless `further` names others."""
     bucket = f"s3://{deployment.bucket}"
-    return ["run", "--images", f"{bucket}/{IMAGES}/", "--results", f"{bucket}/{RESULTS}/{results}/", "--model", f"{MODEL_ALIAS}/"]
+    named = any(argument.partition("=")[0] == "--images" for argument in further)
+    images = [] if named else ["--images", f"{bucket}/{IMAGES}/"]
+    return ["run", *images, "--results", f"{bucket}/{RESULTS}/{results}/", "--model", f"{MODEL_ALIAS}/", *further]
 
 
 def start_job_run(deployment: Deployment, arguments: Sequence[str], *, name: str) -> dict[str, Any]:

@@ -5,30 +5,23 @@ dev is synthesised as for its deletion, data and all: what empties its bucket is
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from tests.conftest import REPOSITORY, lacking
-from tests.infra.deployed import Account, read_templates
-from tests.infra.simulator import node
+from tests.conftest import lacking
+from tests.infra.assembly import REPO, synthesise
+from tests.infra.deployed import Account
 
 PHOTOS = "arn:aws:s3:::photos"
 ALBUMS = "arn:aws:s3:::albums"
-REPO = "example/verger"
 
 
 @cache
 def account() -> Account:
     """Synthesised once; nothing is built and nothing is asked of AWS."""
-    os.environ.setdefault("JSII_NODE", node())
     try:
-        from aws_cdk import App
-
-        from infra.app import synthesise
         from infra.environments import load_environments
     except ImportError as error:
         lacking(f"no CDK: {error}")
@@ -36,15 +29,6 @@ def account() -> Account:
     options = {"alert_email": "team@example.org", "monthly_budget_usd": 100, "images_bucket_arn": PHOTOS}
     network = {"subnets": ("subnet-0123456789abcdef0",), "security_groups": ("sg-0123456789abcdef0",)}
     environments["full"] = replace(environments["prod"], name="full", **options, **network)
-    environments["later"] = replace(environments["dev"], name="later", images_bucket_arn=ALBUMS)  # not synthesised
-    flags = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
+    environments["later"] = replace(environments["dev"], name="later", images_bucket_arn=ALBUMS)
     with tempfile.TemporaryDirectory() as folder:
-        wanted = {
-            "environment": "dev,prod,full",
-            "repository": REPO,
-            "placeholders": "true",
-            "delete_data": "dev",
-            "build": f"{folder}/build",
-        }
-        synthesise(App(context={**flags, **wanted}, outdir=f"{folder}/out"), environments=environments)
-        return Account(read_templates(Path(folder, "out")))
+        return synthesise(Path(folder), environments=environments, repository=REPO, delete_data="dev").account

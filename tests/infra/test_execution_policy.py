@@ -223,7 +223,7 @@ def test_cloudformation_makes_no_role_without_the_boundary_and_takes_it_from_non
 def test_every_role_of_an_environment_has_the_boundary():
     cloud = account()
     roles = [role for role in cloud.all("AWS::IAM::Role") if role.stack != "Verger-Delivery"]
-    assert {role.stack.split("-")[1] for role in roles} == {"dev", "prod", "full"}
+    assert {role.stack.split("-")[1] for role in roles} == {"dev", "prod", "full", "later"}
     assert {role.properties.get("PermissionsBoundary") for role in roles} == {boundary(cloud)}
 
 

@@ -45,7 +45,7 @@ def test_the_application_is_what_the_environment_asks_for(assembly, environment)
     assert found["Architecture"] == environment.architecture.upper()
     assert found["AutoStartConfiguration"] == {"Enabled": True}
     assert found["AutoStopConfiguration"] == {"Enabled": True, "IdleTimeoutMinutes": environment.idle_minutes}
-    assert found["SchedulerConfiguration"] == {"MaxConcurrentRuns": 4, "QueueTimeoutMinutes": 720}
+    assert found["SchedulerConfiguration"] == {"MaxConcurrentRuns": environment.concurrent_runs, "QueueTimeoutMinutes": 720}
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.label)
@@ -68,17 +68,14 @@ def test_no_capacity_is_paid_for_while_nothing_runs(assembly, environment):
 
 def test_logs_go_to_s3_to_cloudwatch_and_to_the_managed_store(everything):
     account = everything.account
-    bucket, key = (account.one("Verger-full-Storage", kind) for kind in ("AWS::S3::Bucket", "AWS::KMS::Key"))
+    bucket = account.one("Verger-full-Storage", "AWS::S3::Bucket")
     monitoring = application(everything, "Verger-full-Job")["MonitoringConfiguration"]
-    assert monitoring["S3MonitoringConfiguration"] == {"LogUri": f"s3://{bucket.name}/{contract.LOGS}/", "EncryptionKeyArn": key.arn}
+    # No key here: who starts a run would need it, and the bucket encrypts with it anyway
+    assert monitoring["S3MonitoringConfiguration"] == {"LogUri": f"s3://{bucket.name}/{contract.LOGS}/"}
     assert monitoring["ManagedPersistenceMonitoringConfiguration"] == {"Enabled": True}
     streamed = monitoring["CloudWatchLoggingConfiguration"]
     assert (streamed["Enabled"], streamed["LogGroupName"]) == (True, account.one("Verger-full-Job", "AWS::Logs::LogGroup").name)
     assert {each["Key"] for each in streamed["LogTypeMap"]} == {"SPARK_DRIVER", "SPARK_EXECUTOR"}
-
-
-def test_without_a_key_of_its_own_logs_name_none(assembly):
-    assert "EncryptionKeyArn" not in application(assembly, "Verger-dev-Job")["MonitoringConfiguration"]["S3MonitoringConfiguration"]
 
 
 def test_log_lines_are_kept_for_the_retention(assembly, environment):
@@ -161,6 +158,8 @@ def test_outputs_are_what_the_parameter_says(assembly, environment):
     assert {name: told[name] for name in told if not name.startswith(("Publish", "Artifacts"))} == {
         "ApplicationId": found.application_id,
         "JobRoleArn": found.job_role_arn,
+        "BucketName": found.bucket,
+        "EntryPointUri": found.entry_point,
         "JobPackageUri": found.job_package,
         "ModelUri": found.model,
         "EnvironmentUri": found.environment_archive,
@@ -168,7 +167,6 @@ def test_outputs_are_what_the_parameter_says(assembly, environment):
         "Region": found.region,
         "StartJobRun": told["StartJobRun"],
     }
-    assert outputs(assembly, f"Verger-{environment.name}-Storage")["BucketName"] == found.bucket
 
 
 def request_of(command: str) -> tuple[str, dict[str, Any]]:
@@ -204,8 +202,8 @@ def test_what_has_placeholders_cannot_be_deployed(assembly, environment):
     template = assembly.account.templates[f"Verger-{environment.name}-Job"]
     (block,) = [each for name, each in template["Parameters"].items() if name != "BootstrapVersion"]
     assert "Default" not in block
-    assert "python -m bootstrap compile" in block["Description"]
-    assert f"--release {environment.release.label} --architecture {environment.architecture}" in block["Description"]
+    assert "make model" in block["Description"]
+    assert f"make environment ENV={environment.name}" in block["Description"]
 
 
 def test_another_run_size_is_another_maximum_and_nothing_but_sizes(variant):

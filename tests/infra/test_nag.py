@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from infra.environments import Environment, load_environments
-from infra.suppressions import SUPPRESSIONS
 from tests.conftest import lacking
 from tests.infra.assembly import REPO, synthesise
+from tests.infra.suppressions import SUPPRESSIONS
 
 Finding = tuple[str, str, str]
 

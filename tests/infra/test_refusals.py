@@ -59,12 +59,21 @@ ENVIRONMENTS = {
     "no subnet": ('subnets = ["vpc-1"]\nsecurity_groups = ["sg-01234567"]', 'subnets = "vpc-1"', "allowed: ids such as subnet-"),
     "a text for a list": ('subnets = "subnet-01234567"', "subnets = ", "allowed: a list of texts"),
     "a budget for nobody": ("monthly_budget_usd = 10", "monthly_budget_usd = 10", "allowed: a budget needs alert_email"),
+    "too many subnets": (
+        f"subnets = {[f'subnet-{place:08}' for place in range(17)]}\nsecurity_groups = ['sg-01234567']",
+        "subnets = 17",
+        "allowed: 0 to 16",
+    ),
+    "a cost centre that no tag takes": ('cost_centre = "Bücher"', 'cost_centre = "Bücher"', "allowed: up to 256 letters"),
     "no cost centre": ('cost_centre = ""', 'cost_centre = ""', "allowed: up to 256 letters"),
     "no time": ("timeout_minutes = 0", "timeout_minutes = 0", "allowed: 5 to 10080"),
 }
 FILES = {
     "no TOML": ("[one", "error: environments.toml: Expected ']'", "it is TOML, a table for each environment"),
     "no table": ("one = 1", "error: environments.toml: one = 1", "allowed: tables, one for each environment"),
+    "no environment": ("", "error: environments.toml: there is no environment in it", "it holds a table for each environment"),
+    "a name that means all of them": ("[all]", "error: environments.toml: an environment cannot be called all", "it holds a table"),
+    "a name that is cut": ("[abcdefghijk]", 'error: environment abcdefghijk: name = "abcdefghijk"', "allowed: a lower-case word"),
     "a name for no stack": ("[One-Two]", 'error: environment One-Two: name = "One-Two"', "allowed: a lower-case word"),
 }
 # context -> the two lines
@@ -75,11 +84,15 @@ CONTEXT = {
     "flag": ({"placeholders": "yes"}, "placeholders = yes", "allowed: true or false"),
     "data that stays": ({"delete_data": "prod"}, "delete_data = prod: its data stays", "allowed: an environment with disposable = true"),
     "data of nobody": ({"delete_data": "true"}, "delete_data = true: no such environment", "allowed: dev, prod"),
-    "repository": ({"repository": "verger"}, "repository = 'verger'", "allowed: OWNER/NAME"),
-    "repository with a wildcard": ({"repository": "example/*"}, "repository = 'example/*'", "allowed: OWNER/NAME"),
-    "provider": ({"repository": "a/b", "oidc_provider_arn": "github"}, "oidc_provider_arn = 'github'", "allowed: the ARN of"),
+    "repository": ({"environment": "all", "repository": "verger"}, "repository = 'verger'", "allowed: OWNER/NAME"),
+    "repository with a wildcard": ({"environment": "all", "repository": "example/*"}, "repository = 'example/*'", "allowed: OWNER/NAME"),
+    "provider": (
+        {"environment": "all", "repository": "a/b", "oidc_provider_arn": "github"},
+        "oidc_provider_arn = 'github'",
+        "allowed: the ARN of",
+    ),
     "another provider": (
-        {"repository": "a/b", "oidc_provider_arn": "arn:aws:iam::111122223333:oidc-provider/gitlab.com"},
+        {"environment": "all", "repository": "a/b", "oidc_provider_arn": "arn:aws:iam::111122223333:oidc-provider/gitlab.com"},
         "oidc_provider_arn = 'arn:aws:iam::111122223333:oidc-provider/gitlab.com'",
         "allowed: the ARN of",
     ),
@@ -145,8 +158,8 @@ def test_an_architecture_that_the_release_lacks(refused, tmp_path, monkeypatch):
     assert then == "allowed: emr-spark-8.1.0 runs on x86_64"
 
 
-MODEL = "python -m bootstrap compile --weights FILE.h5 --out build/model"
-PACKAGES = "python -m bootstrap environment --release emr-spark-8.1.0 --architecture arm64"
+MODEL = "make model WEIGHTS=FILE.h5"
+PACKAGES = "make environment ENV=dev"
 
 
 def other_architecture(build: Path) -> None:

@@ -59,6 +59,8 @@ def test_the_message_is_a_sentence_with_the_command_that_tells_the_reason(assemb
     message = json.loads(re.sub(r"<(\w+)>", lambda found: dig(EVENT, paths[found[1]]), template))
     assert message.startswith("Verger dev: run 00fr1 is FAILED (it was RUNNING), at 2026-11-24T09:02:03Z. ")
     assert "aws emr-serverless get-job-run --region eu-west-1 --application-id 00f1 --job-run-id 00fr1" in message
+    bucket = assembly.account.one("Verger-dev-Storage", "AWS::S3::Bucket").name
+    assert message.endswith(f"Its logs: s3://{bucket}/logs/applications/00f1/jobs/00fr1/")
     assert target["Arn"] == assembly.account.one("Verger-dev-Watch", "AWS::SNS::Topic").arn
 
 

@@ -27,7 +27,7 @@ def toml(tmp_path: Path, text: str) -> dict[str, Environment]:
 
 def test_importing_environments_starts_no_node():
     """These tests run with no Node, so the modules that they import must not need it."""
-    script = "import sys, infra.environments, infra.suppressions; sys.exit('aws_cdk' in sys.modules)"
+    script = "import sys, infra.environments, tests.infra.suppressions; sys.exit('aws_cdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=FILE.parents[1], check=False).returncode == 0
 
 
@@ -124,3 +124,9 @@ def test_a_message_is_one_line_whatever_was_written(name, value):
 
 def test_a_comment_in_the_file_points_to_the_fields():
     assert "infra/environments.py" in FILE.read_text()
+
+
+@pytest.mark.parametrize(("max_vcpus", "runs"), [(16, 1), (27, 1), (28, 2), (140, 10)])
+def test_as_many_runs_at_once_as_have_room_with_all_their_executors(max_vcpus, runs):
+    """One of them takes 2 + 3 x 4 vCPUs."""
+    assert Environment("dev", max_vcpus=max_vcpus, quota_vcpus=140).concurrent_runs == runs

@@ -46,6 +46,14 @@ def test_text_that_is_no_deployment_is_said_to_be_none():
         Deployment.from_json('{"environment": "dev"}')
 
 
+def test_images_that_are_named_are_read_instead_of_the_buckets():
+    further = ("--images", "s3://photos/2024/", "--components", "8")
+    assert run_arguments(DEPLOYED, results="first").count("--images") == 1
+    assert run_arguments(DEPLOYED, results="first", further=further).count("--images") == 1
+    assert run_arguments(DEPLOYED, results="first", further=further)[-4:] == list(further)
+    assert "--images" not in run_arguments(DEPLOYED, results="first", further=["--images=s3://photos/2024/"])
+
+
 def test_a_run_pins_the_files_that_it_starts_with():
     pinned = confs(REQUEST)
     assert pinned["spark.submit.pyFiles"] == DEPLOYED.job_package

@@ -128,7 +128,8 @@ def test_what_is_deployed_is_what_was_uploaded_with_its_digest() -> None:
     [
         ("deploy", ["cdk deploy --app build/assembly/prod --all --require-approval broadening"]),
         ("deploy APPROVAL=never", ["cdk deploy --app build/assembly/prod --all --require-approval never", "sha256sum --quiet --check"]),
-        ("assembly", ['cdk synth --quiet -c environment="$ENV" -c repository="$REPOSITORY"', "mv build/assembly/.new build/assembly/prod"]),
+        ("assembly", ['cdk synth --quiet -c environment="$ENV"  --output', "mv build/assembly/.new build/assembly/prod"]),
+        ("assembly REPOSITORY=example/verger", ['-c environment="$ENV" -c repository="$REPOSITORY" --output']),
         ("destroy", ['cdk destroy --all -c environment="$ENV"']),
         (
             "environment",
