@@ -1,0 +1,85 @@
+"""The driver's process: spark-submit of the Spark that is installed here, with executors in processes of their own.
+
+`local-cluster` starts a master, workers and executors on this machine: archives reach executors, and results come back, over the same
+paths as in a cluster. Sizes of workers are this machine's, not the run's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bootstrap.rehearsal.emr.settings import RunSettings
+from bootstrap.rehearsal.emr.staging import Staged
+from bootstrap.rehearsal.local import HOSTS, REGION
+from job.contract import JVM_OPTIONS
+
+EXECUTORS, EXECUTOR_MB = 2, 1024
+
+# What the run's sizes are replaced by, and what a machine with one network address needs
+HERE = {
+    "spark.master": f"local-cluster[{EXECUTORS},1,{EXECUTOR_MB}]",
+    "spark.executor.cores": "1",
+    "spark.executor.memory": f"{EXECUTOR_MB}m",
+    "spark.driver.memory": "1g",
+    "spark.dynamicAllocation.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.driver.extraJavaOptions": JVM_OPTIONS,
+    "spark.executor.extraJavaOptions": JVM_OPTIONS,
+}
+PASSED_ON = ("HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")  # of this process' environment; credentials are not among them
+
+
+def driver_command(submit: Mapping[str, Any], settings: RunSettings, staged: Staged, folder: Path) -> list[str]:
+    """The command line of spark-submit for staged files."""
+    given = {name: value for name, value in settings.properties.items() if not name.startswith("spark.emr-serverless.")}
+    files = {"spark.submit.pyFiles": ",".join(map(str, staged.python_files)), "spark.archives": ",".join(staged.archives)}
+    properties = given | {name: value for name, value in files.items() if value} | HERE | {"spark.local.dir": str(folder / "scratch")}
+    confs = [word for name, value in properties.items() for word in ("--conf", f"{name}={value}")]
+    return [str(spark_home(folder) / "bin" / "spark-submit"), *confs, str(staged.entry_point), *submit.get("entryPointArguments", [])]
+
+
+def driver_environment(settings: RunSettings, *, endpoint: str, token: str, folder: Path) -> dict[str, str]:
+    """The variables of the driver: credentials come from a container's endpoint, as EMR Serverless' come from outside too."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    java = shutil.which("java") or "java"
+    return (
+        kept
+        | {
+            "PATH": os.pathsep.join([str(Path(java).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
+            "SPARK_HOME": str(spark_home(folder)),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{endpoint.replace('localhost', '127.0.0.1')}{CREDENTIALS}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": ",".join(HOSTS),
+        }
+        | settings.driver_environment
+    )
+
+
+CREDENTIALS = "/verger-rehearsal/credentials"  # where the door gives them out
+
+
+def spark_home(folder: Path) -> Path:
+    """A home of Spark whose contents are links to the installed one's: standalone workers write into their home."""
+    home = folder / "spark"
+    if not home.is_dir():
+        home.mkdir()
+        found = importlib.util.find_spec("pyspark")
+        assert found
+        assert found.submodule_search_locations
+        for each in Path(found.submodule_search_locations[0]).iterdir():
+            (home / each.name).symlink_to(each)
+    return home

@@ -1,0 +1,70 @@
+"""The stand-in's process: `python -m bootstrap.rehearsal.server` serves AWS' protocols at a free port of this machine.
+
+It prints its endpoint as its first line, keeps everything in memory and in one temporary folder, and ends, with the runs that it
+started, at SIGTERM, at SIGINT, or when its standard input closes: that is when whoever started it is gone, even by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+from types import FrameType
+
+from werkzeug.serving import make_server
+
+from bootstrap.rehearsal import buckets, cloudformation, permissions, resources
+from bootstrap.rehearsal.door import Door
+from bootstrap.rehearsal.emr.service import Service
+from bootstrap.rehearsal.local import local_environment
+
+
+def main() -> int:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Tried to parse AWS::CDK::Metadata")
+    with tempfile.TemporaryDirectory(prefix="verger-rehearsal-") as folder:
+        door = Door()
+        server = make_server("127.0.0.1", 0, door, threaded=True)
+        # Not 127.0.0.1: moto tells from the name `localhost` that a template's address is one of its own
+        endpoint = f"http://localhost:{server.server_port}"
+        environment = local_environment(os.environ, endpoint=endpoint)
+        os.environ.clear()
+        os.environ.update(environment)
+        service = Service(endpoint, Path(folder))
+        door.open(service)
+        cloudformation.install()
+        permissions.install()
+        buckets.install()
+        resources.install(service)
+        _end_with_parent(server.shutdown)
+        print(endpoint, flush=True)
+        try:
+            server.serve_forever()
+        finally:
+            service.stop()
+            server.server_close()
+    return 0
+
+
+def _end_with_parent(shutdown: object) -> None:
+    """Has the server end at a signal, and at the end of standard input."""
+
+    def end(_number: int = 0, _frame: FrameType | None = None) -> None:
+        threading.Thread(target=shutdown, daemon=True).start()  # type: ignore[arg-type]  # it waits for the loop that runs here
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        end()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
