@@ -18,7 +18,7 @@ APPROVAL  ?= broadening
 WEIGHTS   ?= imagenet
 export ENV NAME ARGUMENTS WEIGHTS REPOSITORY ONLY
 
-.PHONY: help setup setup-cdk check test test-spark35 demo bench synth diff model environment assembly deploy destroy run lock clean
+.PHONY: help setup setup-cdk check test test-spark35 test-cloud rehearse demo bench synth diff model environment assembly deploy destroy run lock clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,17 @@ check: $(DEV)/.ready $(ACTIONLINT) ## format, lint, types, import contracts, wor
 	$(DEV)/bin/zizmor --offline --quiet --persona pedantic .github
 	$(RUN) -m pytest -q tests/unit
 
-test: $(NODE) test-spark35 ## all tests, on Spark 4.1; those of Spark on 3.5 as well
-	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m pytest tests
+test: $(NODE) test-spark35 ## all tests but those of the rehearsal, on Spark 4.1; those of Spark on 3.5 as well
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m pytest tests --ignore tests/cloud
 
 test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 	$(SPARK35)/bin/python -m pytest tests/spark
+
+test-cloud: $(NODE) ## the tests of the rehearsal: deploy, run and destroy against a stand-in for AWS; minutes
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m pytest tests/cloud
+
+rehearse: $(NODE) ## bootstrap, deploy, upload, run, fetch, compare, deploy again, destroy: against a stand-in for AWS on this machine
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m bootstrap rehearse
 
 demo: $(DEV)/.ready ## pictures made here, through the whole job, to a table and a plot
 	SHARED="$(SHARED)" BUILD="$(BUILD)" PYTHON="$(RUN)" sh bootstrap/demo.sh

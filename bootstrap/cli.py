@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
     _add_submit(verbs.add_parser("submit", help="a run on EMR Serverless, started and followed", allow_abbrev=False))
+    _add_rehearse(verbs.add_parser("rehearse", help="all of it against a stand-in for AWS on this machine", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)
     return parser
@@ -59,6 +60,25 @@ def _warm(_flags: argparse.Namespace) -> None:
     from bootstrap.warm import share_classes
 
     print(share_classes())
+
+
+def _add_rehearse(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--environment", default="dev", metavar="NAME", help="a disposable one of infra/environments.toml (default: dev)")
+    add("--images", type=Path, metavar="DIR", help="folder of images (default: pictures drawn for it)")
+    add("--keep", action="store_true", help="leave its folder: logs, results, the copy that was deployed (default: removed)")
+    parser.set_defaults(run=_rehearse)
+
+
+def _rehearse(flags: argparse.Namespace) -> None:
+    from bootstrap.rehearsal.rehearse import rehearse
+
+    if flags.images and not flags.images.is_dir():
+        raise UsageError(f"--images {flags.images}: no such folder")
+    steps = rehearse(flags.environment, images=flags.images, keep=flags.keep)
+    for step in steps:
+        print(f"{step.seconds:6.1f} s  {step.name:26} {step.said}")
+    print(f"{sum(step.seconds for step in steps):6.1f} s  in all")
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,41 @@
+"""A copy of what is deployed, in a folder of its own: a rehearsal changes code, and writes cdk.out, there and nowhere else."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from pathlib import Path
+
+from bootstrap.errors import BootstrapError
+from job.releases import Architecture
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOURCES, ARTIFACTS = ("infra", "job"), ("model", "environment")
+ARCHITECTURES: dict[str, Architecture] = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def this_architecture() -> Architecture:
+    """What packages have to be built for to run on this machine. BootstrapError where EMR has no such workers."""
+    if platform.machine() not in ARCHITECTURES:
+        raise BootstrapError(f"no EMR Serverless worker is a {platform.machine()}", "rehearse on x86-64 or arm64")
+    return ARCHITECTURES[platform.machine()]
+
+
+def copy_repository(folder: Path, *, artifacts: Path) -> Path:
+    """The app and the job in `folder`, with what was built in `artifacts`. Environments of the copy run on this machine's architecture."""
+    for name in SOURCES:
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(REPOSITORY / "cdk.json", folder / "cdk.json")
+    (folder / "build").mkdir()
+    for name in ARTIFACTS:
+        (folder / "build" / name).symlink_to(artifacts.resolve() / name)
+    settings = folder / "infra" / "environments.toml"
+    settings.write_text(with_architecture(settings.read_text(), this_architecture()))
+    return folder
+
+
+def with_architecture(toml: str, architecture: Architecture) -> str:
+    """Settings of environments, all on one architecture."""
+    kept = re.sub(r"(?m)^architecture *=.*\n", "", toml)
+    return re.sub(r"(?m)^(\[[a-z0-9]+\])$", rf'\1\narchitecture = "{architecture}"', kept)

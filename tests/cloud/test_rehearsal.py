@@ -1,0 +1,80 @@
+"""The rehearsal as its command runs it, and what it finds."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bootstrap.errors import BootstrapError
+from bootstrap.rehearsal.compare import compare_results
+from bootstrap.rehearsal.rehearse import STEPS
+from tests.conftest import REPOSITORY
+
+
+def test_the_whole_life_is_rehearsed_with_images_of_which_some_are_broken(tools: None, tmp_path: Path) -> None:  # noqa: ARG001
+    environment = os.environ | {"TMPDIR": str(tmp_path), "AWS_PROFILE": "prod", "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bootstrap", "rehearse"], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for name in STEPS:
+        assert name in done.stdout
+    assert re.search(r"320 images bit for bit, 5 faults", done.stdout)
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("verger-rehearsal")] == []
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> tuple[Path, Path]:
+    """Two results folders that say the same."""
+    for name in ("ours", "theirs"):
+        _write(tmp_path / name)
+    return tmp_path / "ours", tmp_path / "theirs"
+
+
+def test_results_that_say_the_same_agree(results: tuple[Path, Path]) -> None:
+    agreed = compare_results(results[0], "root", results[1], "root")
+    assert (agreed.images, agreed.faults, agreed.projection_error) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"feature": 1.0000001}, "features differs"),
+        ({"label": "B"}, "label differs"),
+        ({"images": ("a", "c")}, "2 images are in one run only"),
+        ({"reason": "too_large"}, "another fault"),
+        ({"projection": 2.01}, "projections differ"),
+    ],
+)
+def test_results_that_differ_are_told_apart(results: tuple[Path, Path], change: dict[str, object], reason: str) -> None:
+    _write(results[1], **change)
+    with pytest.raises(BootstrapError, match=reason):
+        compare_results(results[0], "root", results[1], "root")
+
+
+def _write(
+    folder: Path,
+    *,
+    images: tuple[str, ...] = ("a", "b"),
+    feature: float = 1.0,
+    label: str = "A",
+    reason: str = "corrupt",
+    projection: float = 2.0,
+) -> None:
+    rows = [{"path": f"root/{name}", "label": label, "width": 1, "height": 1, "format": "PNG", "model": "m"} for name in images]
+    tables = {
+        "features": [row | {"features": np.array([feature], np.float32)} for row in rows],
+        "projections": [{"path": row["path"], "projection": [projection]} for row in rows],
+        "faults": [{"path": "root/bad", "reason": reason}],
+    }
+    for name, made in tables.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(made), folder / name / "part-0.parquet")
