@@ -33,7 +33,6 @@ def local_environment(environ: Mapping[str, str], *, endpoint: str) -> dict[str,
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         "NO_PROXY": ",".join(HOSTS),
         "no_proxy": ",".join(HOSTS),
     }

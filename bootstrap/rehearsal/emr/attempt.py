@@ -25,17 +25,17 @@ from bootstrap.rehearsal.local import REGION
 from bootstrap.rehearsal.policies import Policy
 
 POLL_S = 0.2
+DEFAULT_TIMEOUT_MINUTES = 720
 STDOUT, STDERR = "stdout", "stderr"
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where runs happen. minute_s: seconds of a minute of executionTimeoutMinutes, for tests."""
+    """Where runs happen."""
 
     endpoint: str
     folder: Path
     identity: Identity
-    minute_s: float = 60
 
 
 class TimedOut(Exception):
@@ -112,13 +112,13 @@ class Attempt:
             )
         if self._ended.is_set():  # it was cancelled while its files were fetched
             _signal(self._process, signal.SIGKILL)
-        timeout_s = self._site.minute_s * self._request.get("executionTimeoutMinutes", 720)
-        deadline = time.monotonic() + timeout_s
+        minutes = self._request.get("executionTimeoutMinutes", DEFAULT_TIMEOUT_MINUTES)
+        deadline = time.monotonic() + 60 * minutes
         while not _has_exited(self._process):
             if time.monotonic() > deadline:
                 self.end(grace_s=0)
                 self._process.wait()
-                raise TimedOut(timeout_s / self._site.minute_s)
+                raise TimedOut(minutes)
             logs.stream()
             time.sleep(POLL_S)
         _signal(self._process, signal.SIGKILL)  # what the driver may have left behind

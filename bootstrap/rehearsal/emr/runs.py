@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bootstrap.rehearsal.emr.applications import Application, new_id
-from bootstrap.rehearsal.emr.attempt import Attempt, Site, TimedOut
+from bootstrap.rehearsal.emr.attempt import DEFAULT_TIMEOUT_MINUTES, Attempt, Site, TimedOut
 from bootstrap.rehearsal.emr.settings import RunSettings, run_settings
 from bootstrap.rehearsal.local import ACCOUNT
 
 ACTIVE = ("SUBMITTED", "QUEUED", "PENDING", "SCHEDULED", "RUNNING")
 SHOWN_S = 0.3  # that each state on the way stays, so that who follows a run can see it
-DEFAULT_TIMEOUT_MINUTES = 720
 DETAILS = 256  # characters that stateDetails may have
 MINIMUM_S = 60  # that a worker is billed for
 
