@@ -17,7 +17,7 @@ IMAGE_BYTES = 5_000
 
 # (bytes of an image, images/s of one core): docs/performance.md, "after session" of end-to-end-12000, and "plain" of photographs.
 # The first is all that `run` does, the second featurizing alone, which is nearly all of it for such images.
-MEASURED = ((IMAGE_BYTES, 12_000 / 28.8 / 2), (2_800_000, 16.8 / 2))
+MEASURED = ((IMAGE_BYTES, 12_000 / 28.8 / 2), (2_800_000, 16.5 / 2))
 
 WAIT_S = 90  # from submitting to the first worker; not billed. "Cold start" of one to two minutes, as others report
 START_S = 60  # from a worker to its first image: packages, Spark, the network. Billed
