@@ -26,6 +26,9 @@ examples:
 exit codes: 0 done, 1 a failure that the message explains, 2 the command line cannot be used, 130 and 143 interrupted"""
 
 
+GOES_ON = "the same command goes on from what was done"
+
+
 def main(argv: Sequence[str] | None = None, *, run: Callable[[Command], None] | None = None) -> int:
     """Runs a command line. Results on stdout, diagnostics on stderr; returns the exit code. `run` is for tests."""
     try:
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None, *, run: Callable[[Command], None] | 
     except OSError as error:
         return _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "", 1)
     except Interrupted as interrupted:
-        return _complain("interrupted; nothing half-written is left", "", interrupted.exit_code)
+        return _complain("interrupted; nothing half-written is left", GOES_ON, interrupted.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted", "", 130)
     return 0
@@ -69,7 +72,7 @@ def parse(argv: Sequence[str] | None) -> Command:
     """The command that `argv` asks for; UsageError where it asks for nothing sensible."""
     flags = _parser().parse_args(argv)
     verb = flags.verb
-    fits, projects = verb in ("run", "fit"), verb in ("run", "project")
+    fits, projects = verb in ("run", "fit") and not getattr(flags, "freeze_model", False), verb in ("run", "project")
     return Command(
         results=_folder(flags.results),
         featurize=_featurize_config(flags) if verb in ("run", "featurize") else None,
@@ -90,7 +93,8 @@ def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
         limit=flags.limit,
     )
     how = Decoding(flags.max_bytes, flags.max_pixels, flags.apply_orientation, flags.fast_decode)
-    return FeaturizeConfig(source, _folder(flags.model), flags.engine, how, flags.max_faults)
+    frozen = getattr(flags, "freeze_model", False)
+    return FeaturizeConfig(source, _folder(flags.model), flags.engine, how, flags.max_faults, flags.keep_removed, frozen)
 
 
 def _fit_config(flags: argparse.Namespace) -> FitConfig:
@@ -133,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     for verb, does, groups in (
-        ("run", "featurize, fit, project and summarise", (_add_images, _add_fit, _add_uncentered)),
+        ("run", "featurize, fit, project and summarise", (_add_images, _add_fit, _add_frozen, _add_uncentered)),
         ("featurize", "images to features/ and faults/", (_add_images,)),
         ("fit", "features/ to pca/", (_add_fit, _add_rows, _add_uncentered)),
         ("project", "features/ and pca/ to projections/ and projections.csv/", (_add_features, _add_uncentered)),
@@ -184,6 +188,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="fail above this many faults, a share such as 1%% or a count (default: 100%%)",
     )
+    add("--keep-removed", action="store_true", help="keep the rows of images that are gone since an earlier run (default: drop them)")
     add(
         "--max-bytes",
         type=_count,
@@ -239,6 +244,12 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
         dest="others",
         metavar="DIR",
         help="also those of earlier results, by the moments that fit kept there; no features are read; repeatable (default: none)",
+    )
+
+
+def _add_frozen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--freeze-model", action="store_true", help="project onto the components that are in the results, and fit none (default: fit)"
     )
 
 

@@ -58,13 +58,19 @@ class FitConfig:
 
 @dataclass(frozen=True, slots=True)
 class FeaturizeConfig:
-    """What to featurize, and how."""
+    """What to featurize, and how.
+
+    keep_removed  rows of images that are no longer there stay
+    freeze_model  principal components that are there stay, whatever becomes of the features
+    """
 
     source: ImageSource
     model: Place
     engine: Engine = "litert"
     how: Decoding = field(default_factory=Decoding)
     max_faults: MaxFaults = MaxFaults(share=1.0)
+    keep_removed: bool = False
+    freeze_model: bool = False
 
     def __post_init__(self) -> None:
         if self.source.classes is not None and self.source.labels_from == "none":
@@ -133,8 +139,8 @@ class Command:
     @property
     def target(self) -> Target:
         if isinstance(self.results, S3Path):
-            return S3Results(self.results, self.overwrite)
-        return Results(self.results, self.overwrite)
+            return S3Results(self.results)
+        return Results(self.results)
 
     @property
     def made(self) -> tuple[str, ...]:

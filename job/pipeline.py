@@ -20,13 +20,16 @@ from job.pca.moments import merge_all
 from job.pca.solver import solve
 from job.pca.stage import gather_moments, open_features, open_others
 from job.report.plan import check
-from job.report.progress import progress
+from job.report.progress import progress, tell
+from job.report.standing import is_made_of, refuse_others, settings_of
 from job.report.summary import Summary, featurize_account, fit_account, project_account, summarise, to_json
 from job.session import spark_context
-from job.sinks.layout import Target
-from job.sinks.stage import Featurizing, Tally, check_rows, featurize_share, write_missing, write_projections
+from job.sinks.layout import ROWS, Target, keep_components, unfinished
+from job.sinks.resume import resume
+from job.sinks.stage import Featurizing, check_rows, featurize_share, write_missing, write_projections
+from job.sinks.tally import Tally
 from job.sources.stage import list_images
-from job.storage import Place
+from job.storage import Place, digest_of
 from job.tasks import run_tasks, ship_files, sum_of
 
 
@@ -38,6 +41,7 @@ class Run:
     results: Target
     staging: Place
     quiet: bool
+    overwrite: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -46,13 +50,21 @@ class Run:
         yield
         self.seconds[stage] = round(monotonic() - started, 3)
 
+    def has(self, name: str, card: str, config: FitConfig | ProjectConfig, made_from: list[str]) -> bool:
+        """The results have just what a stage would make, and nobody asked to replace it."""
+        found = not self.overwrite and is_made_of(self.results.root / name / card, config, made_from)
+        if found:
+            tell(f"{name} is up to date", quiet=self.quiet)
+        return found
+
 
 def execute(command: Command) -> Summary:
     """Runs the stages that a command asks for, publishes each as it is whole, and returns the summary of the results."""
     check(command)
     results, started = command.target, monotonic()
     with results.staging() as staging, spark_context(command.session) as sc:
-        run = Run(sc, results, staging, command.session.quiet, {"session": round(monotonic() - started, 3)})
+        refuse_others(command)  # once more, as there is no other run now that could make some
+        run = Run(sc, results, staging, command.session.quiet, command.overwrite, {"session": round(monotonic() - started, 3)})
         try:
             if command.featurize:
                 featurize(run, command.featurize)
@@ -68,30 +80,48 @@ def execute(command: Command) -> Summary:
 
 
 def featurize(run: Run, config: FeaturizeConfig) -> None:
-    """Features and faults of every image listed, published together; TooManyFaults above the agreed share, once they are."""
+    """Features and faults of every image listed, published together; TooManyFaults above the agreed share, once they are.
+
+    Rows that earlier runs made with the same settings stay: of a run that did not end, and of these results.
+    """
     network = open_network(config.model, engine=config.engine)
-    for name in (contract.FEATURES, contract.FAULTS):
-        (run.staging / name).mkdir()
+    settings, staged = settings_of(config, network), unfinished(run.results.root)
+    for name in ROWS:
+        (staged / name).mkdir(parents=True)
     with run.timed("listing"):
         listing = list_images(run.sc, config.source, scratch=run.staging)
-    plan = Featurizing(config.source.roots[0], network, config.how, run.staging, ship_files(run.sc, network.files))
+        resumed = resume(
+            run.sc, listing, run.results.root, settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged
+        )
+    if resumed.complete:
+        tell(f"features are up to date: {resumed.tally.images:,} images, all done before", quiet=run.quiet)
+        return
+    plan = Featurizing(config.source.roots[0], network, config.how, settings, staged, resumed.number, ship_files(run.sc, network.files))
     counter = sum_of(run.sc, Tally())
-    with run.timed("featurize"), progress(listing.images, lambda: counter.value, quiet=run.quiet):
-        tallies = run_tasks(run.sc, partial(featurize_share, plan=plan, count=counter.add), listing.shares)
-    tally = sum(tallies, Tally())
-    write_missing(network, run.staging)
-    check_rows(tally, images=listing.images, staging=run.staging)
-    spark = {"master": run.sc.master, "slots": run.sc.defaultParallelism}
-    account = featurize_account(tally, network=network, config=config, seconds=run.seconds, spark=spark)
-    (run.staging / contract.FEATURES / contract.FEATURIZE_CARD).write_text(to_json(account))
-    run.results.publish(run.staging, [contract.FEATURES, contract.FAULTS])
-    config.max_faults.check(tally.faults, images=listing.images)
+    with run.timed("featurize"), progress(resumed.left.images, lambda: counter.value, quiet=run.quiet):
+        shares = resumed.left.shares(slots=run.sc.defaultParallelism)
+        tallies = run_tasks(run.sc, partial(featurize_share, plan=plan, count=counter.add), shares)
+    write_missing(plan, stay=resumed.files)
+    tally = sum(tallies, resumed.rewritten)
+    check_rows(tally, images=resumed.left.images + resumed.rewritten.images, staged=staged)
+    tally, stayed = tally + resumed.tally, resumed.rewritten + resumed.tally
+    account = featurize_account(
+        tally, stayed=stayed, network=network, config=config, settings=settings, seconds=run.seconds,
+        spark={"master": run.sc.master, "slots": run.sc.defaultParallelism},
+    )  # fmt: skip
+    (staged / contract.FEATURES / contract.FEATURIZE_CARD).write_text(to_json(account))
+    kept = keep_components(run.results.root, staged, frozen=config.freeze_model)
+    run.results.publish(staged, [*ROWS, *kept], stay=resumed.files)
+    config.max_faults.check(tally.faults, images=tally.images)
 
 
 def fit(run: Run, config: FitConfig) -> None:
     """Principal components of the features in the results, from moments that are kept beside them and in other results."""
     features = open_features(run.results.root / contract.FEATURES)
     others = open_others(config.others, features, only=config.only_labels)
+    made_from = [features.fingerprint, *(other.features for other in others)]
+    if run.has(contract.PCA, contract.PCA_CARD, config, made_from):
+        return
     staged, kept = run.staging / contract.PCA, run.results.root / contract.PCA / contract.MOMENTS
     staged.mkdir()
     with run.timed("fit"):
@@ -103,7 +133,7 @@ def fit(run: Run, config: FitConfig) -> None:
         merged = merge_all(moments, length=features.length)
         model = solve(merged, components=config.components, standardize=config.standardize, centered=config.centered)
         model = replace(model, features_model=features.model)
-    account = fit_account(model, config=config, source=source, moments=moments, seconds=run.seconds["fit"])
+    account = fit_account(model, config=config, made_from=made_from, source=source, moments=moments, seconds=run.seconds["fit"])
     save_model(model, staged, account=account)
     run.results.publish(run.staging, [contract.PCA])
 
@@ -117,9 +147,12 @@ def project(run: Run, config: ProjectConfig) -> None:
             f"features of network {features.model}, principal components of network {model.features_model}",
             "featurize with the network that the components were fitted on",
         )
+    made_from = [features.fingerprint, digest_of(run.results.root / contract.PCA / contract.PCA_CARD)]
+    if run.has(contract.PROJECTIONS, contract.PROJECT_CARD, config, made_from):
+        return
     centered = model.centered if config.centered is None else config.centered
     with run.timed("project"):
         write_projections(run.sc, features, model, centered=centered, staging=run.staging)
-    account = project_account(features, centered=centered, config=config, seconds=run.seconds["project"])
+    account = project_account(features, centered=centered, config=config, made_from=made_from, seconds=run.seconds["project"])
     (run.staging / contract.PROJECTIONS / contract.PROJECT_CARD).write_text(to_json(account))
     run.results.publish(run.staging, [contract.PROJECTIONS, contract.PROJECTIONS_CSV])

@@ -6,6 +6,7 @@ through `fetched`: either way the code between works on a local file. boto3 is l
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -14,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from job.errors import UsageError
@@ -85,9 +87,11 @@ class S3Path:
 
     def glob(self, pattern: str) -> Iterator[S3Path]:
         """The objects directly in this folder whose names match, in order."""
-        for path in self.etags(deep=False):
-            if fnmatchcase(path.name, pattern):
-                yield path
+        return (path for path in self.etags(deep=False) if fnmatchcase(path.name, pattern))
+
+    def rglob(self, pattern: str) -> Iterator[S3Path]:
+        """The objects anywhere below this folder whose names match, in order."""
+        return (path for path in self.etags() if fnmatchcase(path.name, pattern))
 
     def etags(self, *, deep: bool = True) -> dict[S3Path, str]:
         """The objects in this folder, or with all below it, and their etags."""
@@ -104,14 +108,24 @@ class S3Path:
         now = s3.time_of(said)
         return Status(said["ETag"], (now - said["LastModified"]).total_seconds())
 
-    def read_bytes(self, *, last: int | None = None) -> bytes:
-        """All of it, or the `last` so many bytes."""
+    def read_bytes(self) -> bytes:
+        return self._get()[0]
+
+    def read_end(self, count: int) -> tuple[bytes, int]:
+        """The last `count` bytes, or all where it has fewer, and the size of the whole."""
+        data, said = self._get(Range=f"bytes=-{count}")
+        return data, int(said["ContentRange"].rpartition("/")[2]) if "ContentRange" in said else len(data)
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Bytes [start, stop)."""
+        return self._get(Range=f"bytes={start}-{stop - 1}")[0]
+
+    def _get(self, **how: str) -> tuple[bytes, dict[str, Any]]:
         from job import s3
 
         with s3.foreseen(str(self)):
-            how = {} if last is None else {"Range": f"bytes=-{last}"}
-            data: bytes = s3.client().get_object(Bucket=self.bucket, Key=self.key, **how)["Body"].read()
-        return data
+            said = s3.client().get_object(Bucket=self.bucket, Key=self.key, **how)
+            return said["Body"].read(), said
 
     def read_text(self) -> str:
         return self.read_bytes().decode()
@@ -151,6 +165,41 @@ class S3Path:
 
 
 Place: TypeAlias = Path | S3Path
+
+END_BYTES = 1 << 16  # read of an object at once: the footer of a Parquet file, and the small columns before it
+
+
+class _Object(io.RawIOBase):
+    """An object as a file that is read in parts: its end at first, other parts as they are asked for."""
+
+    def __init__(self, path: S3Path) -> None:
+        self._path = path
+        self._end, self._size = path.read_end(END_BYTES)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        stop = min(self._at + len(view), self._size)
+        if stop <= self._at:
+            return 0
+        behind = self._at - (self._size - len(self._end))
+        data = self._end[behind : behind + stop - self._at] if behind >= 0 else self._path.read_range(self._at, stop)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def is_s3(location: str) -> bool:
@@ -195,6 +244,11 @@ def fetched(file: Place) -> Iterator[Path]:
         yield file
 
 
+def opened(file: Place) -> io.IOBase:
+    """A file to read parts of, wherever it is."""
+    return _Object(file) if isinstance(file, S3Path) else file.open("rb")
+
+
 @contextmanager
 def _scratch(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="verger-") as folder:
@@ -222,15 +276,20 @@ def duplicate(folder: Place, target: Place) -> None:
     if isinstance(folder, S3Path) and isinstance(target, S3Path):
         copy((file, S3Path(target.bucket, target.prefix + file.key.removeprefix(folder.prefix))) for file in folder.etags())
     else:
-        shutil.copytree(str(folder), str(target), copy_function=_link)
+        shutil.copytree(str(folder), str(target), copy_function=link, dirs_exist_ok=True)
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str | Path, target: str | Path) -> None:
     """A second name for a file; a copy where the file system has no such thing."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def digest_of(file: Place) -> str:
+    """Changes with what is in a small file."""
+    return sha256(file.read_text().encode()).hexdigest()
 
 
 def versions(files: Iterable[Place]) -> list[tuple[str | int, ...]]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from job.contract import MOMENTS, PCA, PCA_CARD
 from job.errors import BadFeatures
 from job.pca.moments import Moments, load_folded, load_moments, merge_all
-from job.storage import Place, S3Path
+from job.storage import Place
 
 POOLED = "pooled.npy"
 INDEX = "labels.json"
 
 Label = str | None
+Content = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,14 @@ class Kept:
     features  fingerprint of the features that they are of
     model     digest of the network, "" where the features did not say
     names     labels and the files of their moments, None where there were too many
+    contents  of each file of the features what changes when it becomes another; none where that was not said
     """
 
     folder: Place
     features: str
     model: str
     names: dict[Label, str] | None
+    contents: tuple[Content, ...] = ()
 
     def files(self, only: frozenset[str]) -> list[Place]:
         """Files of these labels, as far as they are here. BadFeatures where labels were too many to keep apart."""
@@ -51,7 +54,8 @@ class Kept:
 def write_index(kept: Kept) -> None:
     """Says in the folder itself what its moments are of."""
     names = None if kept.names is None else list(kept.names.items())  # a label may be null, which no JSON key is
-    (kept.folder / INDEX).write_text(json.dumps({"features": kept.features, "model": kept.model, "labels": names}) + "\n")
+    said = {"features": kept.features, "model": kept.model, "labels": names, "contents": kept.contents}
+    (kept.folder / INDEX).write_text(json.dumps(said) + "\n")
 
 
 def read_index(folder: Place) -> Kept | None:
@@ -59,7 +63,8 @@ def read_index(folder: Place) -> Kept | None:
     try:
         index = json.loads((folder / INDEX).read_text())
         names = index["labels"]
-        return Kept(folder, index["features"], index["model"], None if names is None else dict(names))
+        contents = tuple(map(tuple, index.get("contents", ())))
+        return Kept(folder, index["features"], index["model"], None if names is None else dict(names), contents)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -67,7 +72,7 @@ def read_index(folder: Place) -> Kept | None:
 def open_kept(folder: Place) -> Kept:
     """The moments in `folder`, or in the results folder that it is; BadFeatures where there are none."""
     place = folder if (folder / INDEX).exists() else folder / PCA / MOMENTS
-    if isinstance(place, S3Path) and not place.with_name(PCA_CARD).is_file():
+    if (place / INDEX).exists() and not place.with_name(PCA_CARD).is_file():
         raise BadFeatures(
             f"no whole fit in {folder}: {place.with_name(PCA_CARD)} is written last", "wait for the fit that writes it, or fit again"
         )

@@ -19,9 +19,9 @@ from job.ahead import ahead
 from job.contract import FEATURES, FEATURIZE_CARD, MOMENTS, SUCCESS
 from job.errors import BadFeatures
 from job.features.litert import Features
-from job.pca.kept import POOLED, Kept, Label, open_kept, read_index, write_index
+from job.pca.kept import POOLED, Content, Kept, Label, open_kept, read_index, write_index
 from job.pca.moments import Folded, Moments, load_folded, load_moments, merge_all, save_folded, save_moments
-from job.storage import Place, S3Path, duplicate, fetched, versions
+from job.storage import Place, S3Path, duplicate, fetched, opened, versions
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ ROWS_PER_BLOCK = 512  # rows read at once: 3 MB, small beside the scatters that 
 ROWS_PER_TASK = 1024  # at least: below this a second task costs more, in files to write and merge, than it saves
 TASKS_PER_SLOT = 4  # at most, as long as a task has no more than MOST_ROWS_PER_TASK
 MOST_ROWS_PER_TASK = 200_000
-FOOTER_BYTES = 1 << 16  # of a Parquet file's end: more than the footers of features take
 FOOTERS_AHEAD = 16  # as each is a request, where files are in S3
 
 OF_ONE_NETWORK = "name results of the network that made the features"
@@ -51,10 +50,20 @@ class FeatureSet:
         return sum(self.rows)
 
     @property
+    def contents(self) -> tuple[Content, ...]:
+        """Of each file what changes when it becomes another."""
+        return tuple((file.name, rows, *version) for file, rows, version in zip(self.files, self.rows, versions(self.files), strict=True))
+
+    @property
     def fingerprint(self) -> str:
         """Changes when a file comes, goes or becomes another: says which features some moments are of."""
-        files = [(file.name, rows, *version) for file, rows, version in zip(self.files, self.rows, versions(self.files), strict=True)]
-        return sha256(json.dumps([self.model, files]).encode()).hexdigest()
+        return sha256(json.dumps([self.model, self.contents]).encode()).hexdigest()
+
+    def without(self, contents: Iterable[Content]) -> FeatureSet:
+        """Those files that are not among `contents`."""
+        known = set(contents)
+        left = [(file, rows) for file, rows, content in zip(self.files, self.rows, self.contents, strict=True) if content not in known]
+        return replace(self, files=tuple(file for file, _ in left), rows=tuple(rows for _, rows in left))
 
 
 def open_features(folder: Place) -> FeatureSet:
@@ -100,13 +109,8 @@ def read_footers(files: Iterable[Place]) -> list[pq.FileMetaData]:
 
 
 def _read_footer(file: Place) -> pq.FileMetaData:
-    if isinstance(file, S3Path):
-        # Arrow looks for a footer at the end, and does not miss what is before it
-        try:
-            return pq.read_metadata(pa.BufferReader(file.read_bytes(last=FOOTER_BYTES)))
-        except pa.ArrowInvalid:  # a longer footer, or none
-            return pq.read_metadata(pa.BufferReader(file.read_bytes()))
-    return pq.read_metadata(file)
+    with opened(file) as source:
+        return pq.read_metadata(source)
 
 
 def open_others(folders: Iterable[Place], features: FeatureSet, *, only: frozenset[str] | None) -> tuple[Kept, ...]:
@@ -130,7 +134,9 @@ def open_others(folders: Iterable[Place], features: FeatureSet, *, only: frozens
 def gather_moments(
     sc: SparkContext, features: FeatureSet, *, kept: Place, folder: Place, scratch: Place, label_cap: int, only: frozenset[str] | None
 ) -> tuple[str, Kept]:
-    """The moments to fit, and what they were read from: "moments" that an earlier fit left in `kept`, else "features".
+    """The moments to fit, and what they were read from: "moments" that an earlier fit left in `kept`, "features", or both.
+
+    Both, where there are features beside those that the moments are of: only these are read, and the moments merged.
 
     Those of all rows are in `folder` afterwards, for the next fit; those returned have the labels in `only` apart.
     """
@@ -140,8 +146,9 @@ def gather_moments(
         duplicate(kept, folder)
         own = replace(found, folder=folder)
     else:
-        source = FEATURES
-        own = fold_features(sc, features, label_cap=label_cap, folder=folder, scratch=scratch)
+        base = found if found and found.model == features.model and set(found.contents) < set(features.contents) else None
+        source = f"{MOMENTS} and new {FEATURES}" if base else FEATURES
+        own = fold_features(sc, features, base=base, label_cap=label_cap, folder=folder, scratch=scratch)
     if only is None or own.names is not None:
         return source, own
     # There were too many labels to keep each one's moments apart, so the features of these are read again.
@@ -157,16 +164,18 @@ def fold_features(
     folder: Place,
     scratch: Place,
     only: frozenset[str] | None = None,
+    base: Kept | None = None,
 ) -> Kept:
-    """Writes the moments of all rows (with a label in `only`) to `folder`, pooled and by label.
+    """Writes the moments of all rows (with a label in `only`) to `folder`, pooled and by label; files that `base` is of are not read.
 
     With more than `label_cap` labels only the pooled ones are kept: a label costs up to 13 MB in each worker's memory.
     """
-    most = max(TASKS_PER_SLOT * sc.defaultParallelism, features.count // MOST_ROWS_PER_TASK)
-    tasks = max(1, min(most, features.count // ROWS_PER_TASK))
-    shares = [(index, features.files[index::tasks]) for index in range(tasks) if features.files[index::tasks]]
+    fresh = features.without(base.contents) if base else features
+    most = max(TASKS_PER_SLOT * sc.defaultParallelism, fresh.count // MOST_ROWS_PER_TASK)
+    tasks = max(1, min(most, fresh.count // ROWS_PER_TASK))
+    shares = [(index, fresh.files[index::tasks]) for index in range(tasks) if fresh.files[index::tasks]]
     work = partial(_fold_share, length=features.length, label_cap=label_cap, only=only, scratch=scratch)
-    folded = run_tasks(sc, work, shares)
+    folded = [*([_share_of(base)] if base else []), *run_tasks(sc, work, shares)]
     folder.mkdir()
     by_label: dict[Label, list[Place]] = {}
     for task in folded:
@@ -184,7 +193,7 @@ def fold_features(
         merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
         names = None
     save_moments(merge_all((load_moments(pooled) for pooled, _ in merged), length=features.length), folder / POOLED)
-    written = Kept(folder, features.fingerprint, features.model, names)
+    written = Kept(folder, features.fingerprint, features.model, names, features.contents)
     write_index(written)
     return written
 
@@ -195,6 +204,13 @@ class _Share:
 
     files: tuple[tuple[Label, Place], ...]
     overflowed: bool
+
+
+def _share_of(kept: Kept) -> _Share:
+    """Kept moments, as if a task had left them."""
+    if kept.names is None:
+        return _Share(((None, kept.folder / POOLED),), overflowed=True)
+    return _Share(tuple((label, kept.folder / name) for label, name in kept.names.items()), overflowed=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from job.features.stage import open_network
 from job.pca.kept import Kept
 from job.pca.model import load_model
 from job.pca.stage import open_features, open_others
+from job.report.standing import refuse_others
 from job.sources.readers import printable
 from job.sources.stage import check_roots, count_images
 
@@ -17,8 +18,10 @@ def check(command: Command) -> None:
     """Raises what can be known to fail before Spark starts and anything is written."""
     if command.results.exists() and not command.results.is_dir():
         raise UsageError(f"--results {printable(str(command.results))} is a file", "name a folder")
-    command.target.refuse_existing(command.names)
+    refuse_others(command)
     if command.featurize:
+        if command.featurize.freeze_model:
+            load_model(command.results / contract.PCA)
         open_network(command.featurize.model, engine=command.featurize.engine)
         check_roots(command.featurize.source)
     elif command.fit:

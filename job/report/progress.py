@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TextIO
 
-from job.sinks.stage import Tally
+from job.sinks.tally import Tally
 
 TERMINAL_INTERVAL_S = 0.5
 LOG_INTERVAL_S = 15.0
@@ -45,6 +45,12 @@ def progress(total: int, done: Callable[[], Tally], *, quiet: bool, stream: Text
         say()
         if terminal:
             stream.write("\n")
+
+
+def tell(line: str, *, quiet: bool) -> None:
+    """Says something once, where progress is said."""
+    if not quiet:
+        print(line, file=sys.stderr)
 
 
 def describe(tally: Tally, *, total: int, seconds: float) -> str:

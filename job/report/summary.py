@@ -18,7 +18,7 @@ from job.features.stage import Network
 from job.pca.model import PcaModel
 from job.pca.moments import Moments
 from job.pca.stage import FeatureSet
-from job.sinks.stage import Tally
+from job.sinks.tally import Tally
 from job.sources.readers import printable
 from job.storage import Place, S3Path
 
@@ -44,28 +44,40 @@ def summarise(root: Place) -> Summary:
     """The accounts that the stages left under `root`, put together; a stage that has not run is null."""
     return {
         "version": contract.SUMMARY_VERSION,
-        "featurize": _read(root / contract.FEATURES / contract.FEATURIZE_CARD),
-        "fit": _read(root / contract.PCA / contract.PCA_CARD),
-        "project": _read(root / contract.PROJECTIONS / contract.PROJECT_CARD),
+        "featurize": read_card(root / contract.FEATURES / contract.FEATURIZE_CARD),
+        "fit": read_card(root / contract.PCA / contract.PCA_CARD),
+        "project": read_card(root / contract.PROJECTIONS / contract.PROJECT_CARD),
     }
 
 
 def featurize_account(
-    tally: Tally, *, network: Network, config: FeaturizeConfig, seconds: dict[str, float], spark: dict[str, Any]
+    tally: Tally,
+    *,
+    stayed: Tally,
+    network: Network,
+    config: FeaturizeConfig,
+    settings: str,
+    seconds: dict[str, float],
+    spark: dict[str, Any],
 ) -> Summary:
-    """What `featurize` says of itself, in features/_featurize.json and so in the summary."""
+    """What `featurize` says of itself, in features/_featurize.json and so in the summary.
+
+    tally: all rows, and the work of this run; stayed: those rows among them that earlier runs made
+    """
     return {
         "images": tally.images,
         "features": tally.features,
         "faults": tally.faults.total(),
         "faults_by_reason": dict(tally.faults.most_common()),
         "size_bytes": tally.size,
+        "stayed": stayed.images,
         "seconds": dict(seconds),
-        "images_per_second": round(tally.images / max(seconds["featurize"], 1e-9), 1),
+        "images_per_second": round((tally.images - stayed.images) / max(seconds["featurize"], 1e-9), 1),
         "worker_seconds": {step: round(spent, 3) for step, spent in tally.seconds.items()},
         "fast_decode_error": _spread(tally.fast_decode_errors) if config.how.fast else None,
         "model": network.card,
         "random_weights": network.card.is_random,
+        "settings": settings,
         "config": config,
         "spark": spark,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,9 +90,12 @@ def _spread(errors: Sequence[float]) -> Summary:
     return {"count": len(errors), "median": median(errors) if errors else None, "max": max(errors, default=None)}
 
 
-def fit_account(model: PcaModel, *, config: FitConfig, source: str, moments: Sequence[Moments], seconds: float) -> Summary:
+def fit_account(
+    model: PcaModel, *, config: FitConfig, made_from: Sequence[str], source: str, moments: Sequence[Moments], seconds: float
+) -> Summary:
     """What `fit` says of itself beside what save_model says of the model, in pca/model.json and so in the summary.
 
+    made_from: fingerprints of the features, and of those of config.others
     moments: those of the results' own features, then of each of config.others
     """
     merged = zip(config.others, moments[1:], strict=True)
@@ -91,19 +106,28 @@ def fit_account(model: PcaModel, *, config: FitConfig, source: str, moments: Seq
         "explained": float(model.explained_ratio.sum()),
         "explained_ratio": model.explained_ratio[:RATIOS].tolist(),
         "seconds": seconds,
+        "config": plain(config),
+        "made_from": list(made_from),
         "versions": versions(),
     }
 
 
-def project_account(features: FeatureSet, *, centered: bool, config: ProjectConfig, seconds: float) -> Summary:
+def project_account(features: FeatureSet, *, centered: bool, config: ProjectConfig, made_from: Sequence[str], seconds: float) -> Summary:
     """What `project` says of itself, in projections/_project.json and so in the summary."""
     return {
         "rows": features.count,
         "centered": centered,
         "features": None if config.features is None else printable(str(config.features)),
         "seconds": seconds,
+        "config": plain(config),
+        "made_from": list(made_from),
         "versions": versions(),
     }
+
+
+def plain(value: Any) -> Any:
+    """A value as it is read back from a card."""
+    return json.loads(to_json(value))
 
 
 def to_json(value: Any) -> str:
@@ -119,7 +143,7 @@ def _plain(value: Any) -> Any:
     return {field.name: getattr(value, field.name) for field in fields(value)}  # not asdict: it would take S3Paths apart
 
 
-def _read(file: Place) -> Summary | None:
+def read_card(file: Place) -> Summary | None:
     """A stage's account; None where it has not run, or left one that cannot be read."""
     try:
         account: Summary = json.loads(file.read_text())

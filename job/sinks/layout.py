@@ -1,7 +1,10 @@
 """The results folder on a disk: what lies where, and how a new result takes the place of an old one (in S3: sinks.s3).
 
-Everything is written to a hidden staging folder inside the results folder and renamed when it is whole. What a new
-dataset makes stale is taken away before it appears, so a reader finds a whole dataset or none, never parts of two runs.
+Everything is written to a hidden folder inside the results folder and renamed when it is whole. What a new dataset makes stale is
+taken away before it appears, so a reader finds a whole dataset or none, never parts of two runs.
+
+A staging folder goes with its run. Rows of features and faults are staged elsewhere, below UNFINISHED: those stay until they are
+published, as another run can take them up.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +21,42 @@ from typing import Any, Protocol
 
 from job import contract
 from job.errors import ResultsExist
-from job.storage import Place
+from job.storage import Place, duplicate, link
 
 STAGING = ".verger"
+UNFINISHED = ".verger-unfinished"
 OWNER = "owner"
+
+ROWS = (contract.FEATURES, contract.FAULTS)  # each image listed is in one of them
 
 # In order of making: each is made from those before it.
 ORDER = (
-    contract.FEATURES,
-    contract.FAULTS,
+    *ROWS,
     contract.PCA,
     contract.PROJECTIONS,
     contract.PROJECTIONS_CSV,
     contract.SUMMARY,
 )
+
+
+def unfinished(root: Place) -> Place:
+    """A new folder's name, to stage features and faults in."""
+    return root / UNFINISHED / f"run-{uuid.uuid4().hex[:8]}"
+
+
+def number_of(name: str) -> int:
+    """The number in part-000042.parquet."""
+    return int(name.removeprefix("part-").partition(".")[0])
+
+
+def keep_components(root: Place, staged: Place, *, frozen: bool) -> tuple[str, ...]:
+    """Stages what is to outlive a change of features: the moments that the next fit starts from, or all of a `frozen` pca/."""
+    old, new = ((place if frozen else place / contract.MOMENTS) for place in (root / contract.PCA, staged / contract.PCA))
+    if not old.is_dir():
+        return ()
+    (staged / contract.PCA).mkdir(exist_ok=True)
+    duplicate(old, new)
+    return (contract.PCA,)
 
 
 def downstream(name: str) -> tuple[str, ...]:
@@ -45,31 +70,27 @@ class Target(Protocol):
     @property
     def root(self) -> Place: ...
 
-    def refuse_existing(self, names: Sequence[str]) -> None: ...
+    def existing(self, names: Iterable[str]) -> list[str]: ...
 
     def staging(self) -> AbstractContextManager[Any]: ...
 
-    def publish(self, staging: Any, names: Sequence[str]) -> None: ...
+    def publish(self, staging: Any, names: Sequence[str], *, stay: Iterable[Any] = ()) -> None: ...
+
+    def forget_unfinished(self) -> None: ...
 
     def write_text(self, name: str, text: str, *, staging: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results folder on a file system where renaming is atomic. overwrite: what is there may be replaced."""
+    """A results folder on a file system where renaming is atomic."""
 
     root: Path
-    overwrite: bool = False
 
-    def refuse_existing(self, names: Sequence[str]) -> None:
-        """ResultsExist where any of `names` is there and may not be replaced."""
-        if self.overwrite:
-            return
-        if found := [name for name in names if (self.root / name).exists()]:
-            raise ResultsExist(
-                f"{self.root} already holds {', '.join(found)}",
-                "give --overwrite to replace, or another --results folder",
-            )
+    def existing(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are there."""
+        # pca/ without a model has but the moments that a later fit starts from
+        return [name for name in names if (self.root / (f"{name}/{contract.PCA_CARD}" if name == contract.PCA else name)).exists()]
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -85,6 +106,8 @@ class Results:
             yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+            if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
+                self.forget_unfinished()
             if not existed:
                 with suppress(OSError):  # not empty: the run left results
                     self.root.rmdir()
@@ -111,13 +134,14 @@ class Results:
         if host == socket.gethostname() and pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(staging, ignore_errors=True)
 
-    def publish(self, staging: Path, names: Sequence[str]) -> None:
+    def publish(self, staging: Path, names: Sequence[str], *, stay: Iterable[Path] = ()) -> None:
         """Makes the staged `names` visible, and first takes away their old versions and all that was made from those.
 
-        ResultsExist where another run has published meanwhile, and may not be replaced.
+        stay: files of earlier versions, or of runs that did not end, that are to be among the new ones
         """
+        for file in stay:
+            link(file, staging / file.parent.name / file.name)
         stale = downstream(names[0])
-        self.refuse_existing(stale[:-1])
         for name in names:
             for half in (staging / name).glob("_part-*"):  # of tasks that died while they wrote; another has done it again
                 half.unlink()
@@ -128,6 +152,12 @@ class Results:
                 (self.root / name).rename(retired / f"{name}-{uuid.uuid4().hex[:8]}")
         for name in names:
             (staging / name).rename(self.root / name)
+        if contract.FEATURES in names:
+            self.forget_unfinished()
+
+    def forget_unfinished(self) -> None:
+        """Takes away what runs left that did not end."""
+        shutil.rmtree(self.root / UNFINISHED, ignore_errors=True)
 
     def write_text(self, name: str, text: str, *, staging: Path) -> None:
         """Replaces one small file, whole or not at all."""

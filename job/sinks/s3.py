@@ -8,14 +8,14 @@ what was being copied, so that the next run can take away what a killed one left
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from job import contract
-from job.errors import ResultsExist, StorageFailed
-from job.sinks.layout import OWNER, STAGING, downstream
+from job.errors import StorageFailed
+from job.sinks.layout import OWNER, ROWS, STAGING, UNFINISHED, downstream
 from job.sinks.lock import Lock
 from job.storage import S3Path, copy, remove
 
@@ -34,23 +34,19 @@ CARDS = {
 
 @dataclass(slots=True)
 class S3Results:
-    """A results folder in S3. overwrite: what is there may be replaced."""
+    """A results folder in S3."""
 
     root: S3Path
-    overwrite: bool = False
     _lock: Lock | None = field(default=None, init=False)
 
     @property
     def hidden(self) -> S3Path:
         return self.root / STAGING
 
-    def refuse_existing(self, names: Sequence[str]) -> None:
-        """ResultsExist where any of `names` is there and may not be replaced; what a killed run left half copied is not there."""
-        if self.overwrite:
-            return
+    def existing(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are there; what a killed run left half copied is not."""
         half = self._half_copied()
-        if found := [name for name in names if name not in half and (self.root / name).exists()]:
-            raise ResultsExist(f"{self.root} already holds {', '.join(found)}", "give --overwrite to replace, or another --results folder")
+        return [name for name in names if name not in half and (self.root / (CARDS[name] if name == contract.PCA else name)).exists()]
 
     def _half_copied(self) -> set[str]:
         """Names that a run was copying and that have no card."""
@@ -80,37 +76,50 @@ class S3Results:
                         remove(staging.etags())
 
     def _clean(self) -> None:
-        """Takes away what is half copied, and then all that is hidden but the lock."""
-        self._remove(self._half_copied())
-        remove(file for file in self.hidden.etags() if file != self.hidden / OWNER)
+        """Takes away what is half copied, and then all that is hidden but the lock.
+
+        Half copied features and faults stay, and the journal that says what they are: the next run takes their rows up.
+        """
+        half = self._half_copied()
+        self._remove(half.difference(ROWS))
+        kept = {self.hidden / OWNER, *([self.hidden / JOURNAL] if half.intersection(ROWS) else [])}
+        remove(file for file in self.hidden.etags() if file not in kept)
 
     def _confirm(self) -> None:
         if self._lock:
             self._lock.confirm()
 
-    def publish(self, staging: S3Path, names: Sequence[str]) -> None:
+    def publish(self, staging: S3Path, names: Sequence[str], *, stay: Iterable[S3Path] = ()) -> None:
         """Makes the staged `names` visible, and first takes away their old versions and all that was made from those.
 
-        ResultsExist where results appeared meanwhile that may not be replaced, StorageFailed where the lock got lost.
+        stay: files of earlier versions, or of runs that did not end, that are to be among the new ones
+        StorageFailed where the lock got lost
         """
         stale = downstream(names[0])
-        self.refuse_existing(stale[:-1])
         self._confirm()
         (self.hidden / JOURNAL).write_text(json.dumps(stale))
-        self._remove(stale)
+        pairs = [(file, self.root / file.parent.name / file.name) for file in stay]
+        self._remove(stale, but={file for file, target in pairs if file == target})
+        pairs = [(file, target) for file, target in pairs if file != target]
         files = [file for name in names for file in (staging / name).etags()]
-        pairs = [(file, self.root / file.key.removeprefix(staging.prefix)) for file in files]
+        pairs += [(file, self.root / file.key.removeprefix(staging.prefix)) for file in files]
         cards = {self.root / CARDS[name] for name in names}
         copy(pair for pair in pairs if pair[1] not in cards)
         self._confirm()
         copy(pair for pair in pairs if pair[1] in cards)
         (self.hidden / JOURNAL).unlink()
+        if contract.FEATURES in names:
+            self.forget_unfinished()
 
-    def _remove(self, names: Iterable[str]) -> None:
-        """Takes datasets away, their cards first."""
+    def forget_unfinished(self) -> None:
+        """Takes away what runs left that did not end."""
+        remove((self.root / UNFINISHED).etags())
+
+    def _remove(self, names: Iterable[str], *, but: Container[S3Path] = ()) -> None:
+        """Takes datasets away, their cards first; files in `but` stay."""
         stale = list(names)
         remove(self.root / CARDS[name] for name in reversed(stale))
-        remove(file for name in reversed(stale) for file in (self.root / name).etags())
+        remove(file for name in reversed(stale) for file in (self.root / name).etags() if file not in but)
 
     def write_text(self, name: str, text: str, *, staging: S3Path) -> None:  # noqa: ARG002  a PUT is atomic
         """Replaces one small file, whole or not at all."""

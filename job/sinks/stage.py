@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from job.features.stage import Embedded, Network, Stopwatch, compare_first_scale
 from job.pca.model import PcaModel
 from job.pca.stage import FeatureSet, read_features, rows_of_features
 from job.sinks import tables
+from job.sinks.tally import Tally
 from job.sources.listing import Share
 from job.sources.readers import open_reader
 from job.sources.stage import read_images, rows_of
@@ -30,34 +31,15 @@ ROWS_PER_SHEET = 100_000  # of projections in one file: a spreadsheet opens it
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What a task, or a run, did: rows written by kind, faults by reason, bytes read, seconds of workers by step.
-
-    fast_decode_errors: of features, one from each task that measured them
-    """
-
-    features: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    size: int = 0
-    seconds: Counter[str] = field(default_factory=Counter)
-    fast_decode_errors: tuple[float, ...] = ()
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
-
-    @property
-    def images(self) -> int:
-        return self.features + self.faults.total()
-
-
-@dataclass(frozen=True, slots=True)
 class Featurizing:
     """All that a task needs to know beside its share."""
 
     root: str  # one of the image roots: says which reader
     network: Network
     how: Decoding
-    staging: Place
+    settings: str  # by which another run knows that it would do the same
+    staged: Place
+    number: int  # of the first share's files
     folder: Callable[[], Path]  # on a worker: where the network's files are
 
 
@@ -75,7 +57,8 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     watch.lap("arrow")
     for folder, table in ((contract.FEATURES, features), (contract.FAULTS, faults)):
         if table.num_rows:
-            tables.write_table(table, file=plan.staging / folder / f"part-{share.index:06}.parquet")
+            file = plan.staged / folder / f"part-{plan.number + share.index:06}.parquet"
+            tables.write_table(table, file=file, settings=plan.settings)
     watch.lap("parquet")
     reasons = Counter(row.fault.reason.value for row in rows if row.fault)
     errors = tuple(row.fast_decode_error for row in rows if row.fast_decode_error is not None)
@@ -90,18 +73,18 @@ def _without_bytes(rows: Iterable[Embedded]) -> Iterator[Embedded]:
         yield replace(row, image=replace(row.image, data=None))
 
 
-def write_missing(network: Network, staging: Place) -> None:
-    """An empty file for a dataset that got no rows, so that it can be read all the same."""
-    name = "part-000000.parquet"
-    if not any((staging / contract.FEATURES).glob("*.parquet")):
-        tables.write_table(tables.features_table([], network=network), file=staging / contract.FEATURES / name)
-    if not any((staging / contract.FAULTS).glob("*.parquet")):
-        tables.write_table(tables.faults_table([]), file=staging / contract.FAULTS / name)
+def write_missing(plan: Featurizing, *, stay: Iterable[Place]) -> None:
+    """An empty file for a dataset that would have no files, so that it can be read all the same."""
+    empty = {contract.FEATURES: tables.features_table([], network=plan.network), contract.FAULTS: tables.faults_table([])}
+    have = {file.parent.name for file in stay}
+    for name in empty:
+        if name not in have and not any((plan.staged / name).glob("*.parquet")):
+            tables.write_table(empty[name], file=plan.staged / name / f"part-{plan.number:06}.parquet", settings=plan.settings)
 
 
-def check_rows(tally: Tally, *, images: int, staging: Place) -> None:
+def check_rows(tally: Tally, *, images: int, staged: Place) -> None:
     """RowsLost unless each of `images` is a row of features or of faults, by the files themselves."""
-    features, faults = (tables.rows_in(staging / name) for name in (contract.FEATURES, contract.FAULTS))
+    features, faults = (tables.rows_in(staged / name) for name in (contract.FEATURES, contract.FAULTS))
     if features + faults != images or (features, faults) != (tally.features, tally.faults.total()):
         raise RowsLost(
             f"{images} images listed, but {features} rows of features and {faults} of faults",

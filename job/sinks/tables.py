@@ -20,12 +20,17 @@ from job.storage import Place, whole
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
 REPEATED = ["label", "format", "model", "reason"]  # features are all different: a dictionary of them would cost time and save nothing
 
+SETTINGS = b"verger.settings"  # in a file's metadata
+
 FAULTS = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("modified", pa.timestamp("us", tz="UTC")),
+        pa.field("etag", pa.string()),
     ]
 )
 
@@ -79,15 +84,30 @@ def features_table(outcomes: Iterable[Embedded], *, network: Network) -> pa.Tabl
 
 def faults_table(outcomes: Iterable[Embedded]) -> pa.Table:
     """The faults among `outcomes`."""
-    faults = [(printable(row.image.path), row.image.label, row.fault.reason.value, row.fault.detail) for row in outcomes if row.fault]
-    columns = zip(*faults, strict=True) if faults else [[]] * len(FAULTS)
-    return pa.table([pa.array(column, pa.string()) for column in columns], schema=FAULTS)
+    faults = [(row.image, row.fault) for row in outcomes if row.fault]
+    images = [image for image, _ in faults]
+    columns = [
+        [printable(image.path) for image in images],
+        [image.label for image in images],
+        [fault.reason.value for _, fault in faults],
+        [fault.detail for _, fault in faults],
+        [image.size for image in images],
+        [image.modified for image in images],
+        [image.etag for image in images],
+    ]
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, FAULTS, strict=True)], schema=FAULTS)
 
 
-def write_table(table: pa.Table, *, file: Place) -> None:
-    """One Parquet file."""
+def write_table(table: pa.Table, *, file: Place, settings: str) -> None:
+    """One Parquet file, which says of itself with what settings it was made."""
     with whole(file) as half:
-        pq.write_table(table, half, use_dictionary=REPEATED, **COMPRESSION)
+        pq.write_table(table.replace_schema_metadata({SETTINGS: settings}), half, use_dictionary=REPEATED, **COMPRESSION)
+
+
+def settings_in(schema: pa.Schema) -> str | None:
+    """What write_table's `settings` were; None in a file that others wrote."""
+    found: bytes | None = (schema.metadata or {}).get(SETTINGS)
+    return None if found is None else found.decode()
 
 
 def write_projections(tables: Iterable[tuple[pa.Table, NDArray[np.float32]]], *, k: int, parquet: Place, sheet: Place) -> None:

@@ -41,6 +41,14 @@ class ImageSource:
     classes: int | None = None
     limit: int | None = None
 
+    def covers(self, other: ImageSource) -> bool:
+        """Whatever images there are, all that `other` reads is read."""
+        wider = self.include in ((), other.include) and set(self.roots) >= set(other.roots)
+        return wider and all(mine is None or (theirs is not None and mine >= theirs) for mine, theirs in self._bounds(other))
+
+    def _bounds(self, other: ImageSource) -> list[tuple[int | None, int | None]]:
+        return [(self.classes, other.classes), (self.limit, other.limit)]
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Walk:

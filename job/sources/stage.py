@@ -57,10 +57,18 @@ LISTING = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a run will read: shares for tasks, and their totals."""
+    """What a run is asked to read: of each part the first `count` rows with a label in `labels`; None means all labels."""
 
-    shares: tuple[Share, ...]
-    images: int
+    parts: tuple[ListingPart, ...]
+    labels: frozenset[str] | None = None
+
+    @property
+    def images(self) -> int:
+        return sum(part.count for part in self.parts)
+
+    def shares(self, *, slots: int) -> list[Share]:
+        """Work for `slots` cores, each image of the listing in one share."""
+        return plan_shares(self.parts, slots=slots, labels=self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +90,11 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place) -> Lis
     listed = run_tasks(sc, partial(list_walks, source=source, scratch=scratch), tasks)
     parts = [part for task in listed for part in task]
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
-    parts = select(parts, labels=labels, limit=source.limit)
-    images = sum(part.count for part in parts)
-    if not images:
+    listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels)
+    if not listing.images:
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
         raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.roots))}", "check --images and --include")
-    return Listing(tuple(plan_shares(parts, slots=slots, labels=labels)), images)
+    return listing
 
 
 def check_roots(source: ImageSource) -> None:
@@ -138,9 +145,7 @@ def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Place) ->
         for entry in (entries[place],)
     ]
     table = pa.table([pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), LISTING, strict=True)], LISTING)
-    file = scratch / f"listing-{uuid.uuid4().hex}.arrow"
-    with whole(file) as half, pa.OSFile(str(half), "wb") as sink, pa.ipc.new_file(sink, LISTING) as writer:
-        writer.write_table(table)
+    file = write_rows(table, scratch=scratch)
     counts = Counter(label for label in labels if label is not None)
     first = heapq.nsmallest(source.classes or 0, counts)
     return ListingPart(
@@ -148,16 +153,30 @@ def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Place) ->
     )
 
 
+def write_rows(table: pa.Table, *, scratch: Place) -> Place:
+    """A file of rows of LISTING, under a name of its own."""
+    file = scratch / f"listing-{uuid.uuid4().hex}.arrow"
+    with whole(file) as half, pa.OSFile(str(half), "wb") as sink, pa.ipc.new_file(sink, LISTING) as writer:
+        writer.write_table(table)
+    return file
+
+
+def select_rows(file: str, *, quota: int, labels: frozenset[str] | None) -> pa.Table:
+    """Of a listing part the first `quota` rows, in order of path, that have a label in `labels`; as they were shuffled."""
+    with fetched(place_of(file)) as here, pa.memory_map(str(here)) as source:
+        table = pa.ipc.open_file(source).read_all()
+        if labels is not None:
+            table = table.filter(pc.is_in(table["label"], pa.array(sorted(labels))))
+        if quota < table.num_rows:
+            last = pc.sort_indices(table["position"])[quota - 1].as_py()
+            table = table.filter(pc.less_equal(table["position"], table["position"][last]))
+    return table
+
+
 def rows_of(share: Share) -> list[Image]:
     """The images of a share, their bytes not read yet."""
-    with fetched(place_of(share.file)) as here, pa.memory_map(str(here)) as file:
-        table = pa.ipc.open_file(file).read_all()
-        if share.labels is not None:
-            table = table.filter(pc.is_in(table["label"], pa.array(sorted(share.labels))))
-        if share.quota < table.num_rows:
-            last = pc.sort_indices(table["position"])[share.quota - 1].as_py()
-            table = table.filter(pc.less_equal(table["position"], table["position"][last]))
-        rows = table.slice(share.start, share.stop - share.start).drop_columns(["position"]).to_pylist()
+    table = select_rows(share.file, quota=share.quota, labels=share.labels)
+    rows = table.slice(share.start, share.stop - share.start).drop_columns(["position"]).to_pylist()
     return [Image(os.fsdecode(row.pop("path")), **row, data=None) for row in rows]
 
 

@@ -17,7 +17,7 @@ from job.config import MaxFaults
 from job.report.progress import clock, describe, progress
 from job.report.summary import summarise, to_json, versions
 from job.report.table import BAR, SHOWN, table
-from job.sinks.stage import Tally
+from job.sinks.tally import Tally
 
 FEATURIZE = {
     "images": 12_345,
