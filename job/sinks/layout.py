@@ -59,6 +59,13 @@ def keep_components(root: Place, staged: Place, *, frozen: bool) -> tuple[str, .
     return (contract.PCA,)
 
 
+def is_there(dataset: Place) -> bool:
+    """There is something by the name of a dataset. A pca/ of nothing but moments is none: a later fit starts from them."""
+    if dataset.name != contract.PCA:
+        return dataset.exists()
+    return any(contract.MOMENTS not in (file.name, file.parent.name) for file in dataset.rglob("*"))
+
+
 def downstream(name: str) -> tuple[str, ...]:
     """`name` and everything that is made from it, or stands for it: what a new `name` makes stale."""
     return ORDER[ORDER.index(name) :]
@@ -89,8 +96,7 @@ class Results:
 
     def existing(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that are there."""
-        # pca/ without a model has but the moments that a later fit starts from
-        return [name for name in names if (self.root / (f"{name}/{contract.PCA_CARD}" if name == contract.PCA else name)).exists()]
+        return [name for name in names if is_there(self.root / name)]
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

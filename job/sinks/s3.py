@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from job import contract
 from job.errors import StorageFailed
-from job.sinks.layout import OWNER, ROWS, STAGING, UNFINISHED, downstream
+from job.sinks.layout import OWNER, ROWS, STAGING, UNFINISHED, downstream, is_there
 from job.sinks.lock import Lock
 from job.storage import S3Path, copy, remove
 
@@ -46,7 +46,7 @@ class S3Results:
     def existing(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that are there; what a killed run left half copied is not."""
         half = self._half_copied()
-        return [name for name in names if name not in half and (self.root / (CARDS[name] if name == contract.PCA else name)).exists()]
+        return [name for name in names if name not in half and is_there(self.root / name)]
 
     def _half_copied(self) -> set[str]:
         """Names that a run was copying and that have no card."""

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", required=True, type=Path, metavar="DIR", help="results with features")
     parser.add_argument("--components", type=int, required=True, metavar="K", help="how many")
     flags = parser.parse_args(argv)
-    results = Results(flags.results, overwrite=True)
+    results = Results(flags.results)
     with results.staging() as staging, spark_context(Session(quiet=True)) as sc:
         run_tasks(sc, _import, range(sc.defaultParallelism))
         run = pipeline.Run(sc, results, staging, quiet=True)

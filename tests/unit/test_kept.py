@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from job.config import Command, FitConfig
+from job.contract import PCA_CARD
 from job.errors import BadFeatures
 from job.pca.kept import INDEX, POOLED, Kept, Label, moments_of_each, open_kept, write_index
 from job.pca.moments import Folded, merge_all, moments_of, save_folded, save_moments
@@ -44,6 +45,7 @@ def keep(folder: Path, rows: dict[Label, Rows], *, model: str = "abc", apart: bo
     save_moments(moments_of(np.concatenate(list(rows.values()))), folder / POOLED)
     kept = Kept(folder, f"fingerprint of {folder}", model, names if apart else None)
     write_index(kept)
+    folder.with_name(PCA_CARD).write_text("{}")
     return kept
 
 

@@ -69,7 +69,7 @@ def fail_while_staging(results: Results, error: type[BaseException] = RunFailed,
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    return Results(tmp_path / "out", overwrite=True)
+    return Results(tmp_path / "out")
 
 
 # --- publishing -----------------------------------------------------------------------------------------------------
@@ -130,32 +130,22 @@ def test_a_small_file_is_replaced_whole(results: Results, before: str | None) ->
     assert shown(results.root) == {contract.SUMMARY: {"new"}}
 
 
-# --- refusing -------------------------------------------------------------------------------------------------------
+# --- what is there -------------------------------------------------------------------------------------------------------
 
 
-def test_results_that_are_there_are_refused_by_name_and_folder(results: Results) -> None:
-    publish(results, *PAIR)
-    with pytest.raises(ResultsExist) as refused:
-        Results(results.root).refuse_existing([contract.FEATURES, contract.PCA])
-    assert contract.FEATURES in str(refused.value)
-    assert contract.PCA not in str(refused.value)
-    assert str(results.root) in str(refused.value)
-    assert "--overwrite" in refused.value.hint
-
-
-def test_results_that_are_there_may_be_replaced_where_it_is_asked_for(results: Results) -> None:
-    publish(results, *PAIR)
-    results.refuse_existing(PAIR)
-
-
-def test_other_results_than_those_to_be_written_are_no_obstacle(results: Results) -> None:
-    publish(results, *PAIR)
-    Results(results.root).refuse_existing([contract.PCA, contract.PROJECTIONS])
-
-
-def test_a_folder_that_is_not_there_holds_nothing_to_refuse(results: Results) -> None:
-    Results(results.root).refuse_existing(ORDER)
+def test_it_is_told_which_results_are_there(results: Results) -> None:
+    assert results.existing(ORDER) == []
     assert not results.root.exists()
+    publish(results, *PAIR)
+    assert results.existing([contract.FEATURES, contract.PCA]) == [contract.FEATURES]
+
+
+def test_moments_alone_are_no_components(results: Results) -> None:
+    (results.root / contract.PCA / contract.MOMENTS).mkdir(parents=True)
+    (results.root / contract.PCA / contract.MOMENTS / "pooled.npy").write_text("moments")
+    assert results.existing(ORDER) == []
+    (results.root / contract.PCA / "theirs").write_text("theirs")
+    assert results.existing(ORDER) == [contract.PCA]
 
 
 # --- staging --------------------------------------------------------------------------------------------------------
@@ -355,15 +345,3 @@ def test_a_reader_never_sees_half_a_dataset_or_parts_of_two_runs(results: Result
         reader.join()
     assert reader.wrong == []
     assert reader.looks > 0  # it did look while there was something to see
-
-
-def test_what_appeared_since_the_run_began_is_not_replaced_unasked(results: Results) -> None:
-    """By hand, say: another run is kept out by the staging folder."""
-    unasked = Results(results.root)
-    with unasked.staging() as staging:
-        for name in PAIR:
-            write(staging, name, "new")
-            write(results.root, name, "by hand")
-        with pytest.raises(ResultsExist, match="already holds"):
-            unasked.publish(staging, PAIR)
-        assert {content for name in PAIR for content in shown(results.root)[name]} == {"by hand"}

@@ -21,14 +21,14 @@ from job import s3
 from job.contract import FEATURIZE_CARD, SUCCESS
 from job.errors import BadFeatures, BadModel, NoImages, StorageFailed
 from job.features.stage import open_network
-from job.pca.stage import FOOTER_BYTES, open_features, read_footers
+from job.pca.stage import open_features, read_footers
 from job.sources import s3 as images
 from job.sources import stage
 from job.sources.listing import ImageSource, Walk, follow, plan_shares, plan_walks
 from job.sources.readers import Entry, Folder, open_reader
 from job.sources.s3 import S3Reader
 from job.sources.stage import count_images, list_walks, read_images, rows_of
-from job.storage import S3Path, duplicate, fetched, place_of, remove, versions, whole
+from job.storage import END_BYTES, S3Path, duplicate, fetched, place_of, remove, versions, whole
 from tests.conftest import REPOSITORY
 from tests.s3 import Server
 
@@ -464,7 +464,7 @@ def test_a_footer_of_any_length_is_read(bucket: S3Path, columns: int) -> None:
     (file,) = bucket.glob("*.parquet")
     with fetched(file) as here:
         expected = pq.read_metadata(here)
-    assert (expected.serialized_size > FOOTER_BYTES) == bool(columns)
+    assert (expected.serialized_size > END_BYTES) == bool(columns)
     (footer,) = read_footers([file])
     assert footer.equals(expected)
 

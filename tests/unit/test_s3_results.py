@@ -59,7 +59,7 @@ def holding(content: str, names: Iterable[str]) -> dict[str, list[str]]:
 
 @pytest.fixture
 def results(bucket: S3Path) -> S3Results:
-    return S3Results(bucket / "results" / "run-1", overwrite=True)
+    return S3Results(bucket / "results" / "run-1")
 
 
 # --- publishing -----------------------------------------------------------------------------------------------------
@@ -90,18 +90,16 @@ def test_what_people_put_into_the_folder_stays_and_so_do_its_neighbours(results:
     assert shown(results.root.parent)["run-10"] == ["mine"]
 
 
-def test_results_that_are_there_are_refused_by_name_and_folder(results: S3Results) -> None:
+def test_it_is_told_which_results_are_there(results: S3Results) -> None:
     publish(results, *PAIR)
-    with pytest.raises(ResultsExist, match=f"{results.root} already holds features") as refused:
-        S3Results(results.root).refuse_existing([contract.FEATURES, contract.PCA])
-    assert contract.PCA not in str(refused.value)
-    assert "--overwrite" in refused.value.hint
+    assert results.existing([contract.FEATURES, contract.PCA]) == [contract.FEATURES]
 
 
-def test_what_others_left_under_our_names_is_refused_even_without_a_card(results: S3Results) -> None:
+def test_what_others_left_under_our_names_is_there_even_without_a_card(results: S3Results) -> None:
+    (results.root / contract.PCA / contract.MOMENTS / "pooled.npy").write_text('"moments"')
+    assert results.existing(ORDER) == []  # moments alone are no components
     (results.root / contract.PCA / "theirs").write_text('"theirs"')
-    with pytest.raises(ResultsExist, match="already holds pca"):
-        S3Results(results.root).refuse_existing(ORDER)
+    assert results.existing(ORDER) == [contract.PCA]
 
 
 def test_a_failed_run_leaves_the_results_of_the_one_before_and_nothing_staged(results: S3Results) -> None:
@@ -148,7 +146,7 @@ def test_at_no_request_is_a_card_to_be_seen_without_all_of_its_dataset(results: 
 def test_a_second_run_is_refused_and_told_who_and_since_when(results: S3Results) -> None:
     with results.staging() as staging:
         stage(staging, contract.PCA, "half")
-        with pytest.raises(ResultsExist) as refused, S3Results(results.root, overwrite=True).staging():
+        with pytest.raises(ResultsExist) as refused, S3Results(results.root).staging():
             pass
         assert str(refused.value).startswith(f"another run is writing to {results.root}: process ")
         assert "since 20" in str(refused.value)
@@ -260,7 +258,7 @@ import json, sys
 from job.sinks.s3 import S3Results
 from job.storage import place_of
 from tests.unit.test_s3_results import PAIR, stage
-results = S3Results(place_of(sys.argv[1]), overwrite=True)
+results = S3Results(place_of(sys.argv[1]))
 with results.staging() as staging:
     for name in PAIR:
         stage(staging, name, "new")
@@ -307,19 +305,30 @@ def test_a_run_killed_while_it_publishes_leaves_nothing_that_counts_as_whole(res
     found = {name: files for name, files in shown(results.root).items() if name in PAIR}
     if account:
         assert found == holding(account, PAIR)
-    unasked = S3Results(results.root)
     if not account:
-        unasked.refuse_existing(downstream(contract.FEATURES)[:-1])  # half of a dataset is no reason to ask for --overwrite
-    publish(unasked if not account else results, *PAIR, content="next")
+        assert results.existing(downstream(contract.FEATURES)) == []  # half of a dataset is no reason to ask for --overwrite
+    publish(results, *PAIR, content="next")
     assert {name: files for name, files in shown(results.root).items() if name in PAIR} == holding("next", PAIR)
     assert STAGING not in shown(results.root)
 
 
 def test_what_a_killed_run_left_does_not_outlive_the_start_of_the_next(results: S3Results) -> None:
-    (results.hidden / "publishing").write_text(json.dumps(downstream(contract.FEATURES)))
-    (results.hidden / "run-dead" / "features" / "part-0").write_text('"half"')
-    (results.root / contract.FEATURES / "part-0").write_text('"half"')
+    (results.hidden / "publishing").write_text(json.dumps(downstream(contract.PCA)))
+    (results.hidden / "run-dead" / "pca" / "model.npz").write_text('"half"')
+    (results.root / contract.PCA / "model.npz").write_text('"half"')
     with results.staging() as staging:
         assert set(results.root.etags()) == {results.hidden / OWNER}
         assert staging.parent == results.hidden
     assert results.root.etags() == {}
+
+
+def test_half_copied_features_stay_for_the_next_run_to_take_up_and_are_not_there_for_others(results: S3Results) -> None:
+    (results.hidden / "publishing").write_text(json.dumps(downstream(contract.FEATURES)))
+    half = results.root / contract.FEATURES / "part-0"
+    half.write_text('"half"')
+    for _ in range(2):
+        with results.staging():
+            assert half.is_file()
+        assert results.existing(ORDER) == []
+    publish(results, *PAIR)
+    assert shown(results.root) == holding("new", PAIR)
