@@ -24,8 +24,8 @@ from job.report.progress import progress, tell
 from job.report.standing import is_made_of, refuse_others, settings_of
 from job.report.summary import Summary, featurize_account, fit_account, project_account, summarise, to_json
 from job.session import spark_context
-from job.sinks.layout import ROWS, Target, keep_components, unfinished
-from job.sinks.resume import resume
+from job.sinks.layout import ROWS, Target, unfinished
+from job.sinks.resume import keep_components, resume
 from job.sinks.stage import Featurizing, check_rows, featurize_share, write_missing, write_projections
 from job.sinks.tally import Tally
 from job.sources.stage import list_images
@@ -110,7 +110,7 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
         spark={"master": run.sc.master, "slots": run.sc.defaultParallelism},
     )  # fmt: skip
     (staged / contract.FEATURES / contract.FEATURIZE_CARD).write_text(to_json(account))
-    kept = keep_components(run.results.root, staged, frozen=config.freeze_model)
+    kept = keep_components(run.results.root, staged, resumed.files, frozen=config.freeze_model)
     run.results.publish(staged, [*ROWS, *kept], stay=resumed.files)
     config.max_faults.check(tally.faults, images=tally.images)
 

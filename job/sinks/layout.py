@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from job import contract
 from job.errors import ResultsExist
-from job.storage import Place, duplicate, link
+from job.storage import Place, link
 
 STAGING = ".verger"
 UNFINISHED = ".verger-unfinished"
@@ -47,16 +47,6 @@ def unfinished(root: Place) -> Place:
 def number_of(name: str) -> int:
     """The number in part-000042.parquet."""
     return int(name.removeprefix("part-").partition(".")[0])
-
-
-def keep_components(root: Place, staged: Place, *, frozen: bool) -> tuple[str, ...]:
-    """Stages what is to outlive a change of features: the moments that the next fit starts from, or all of a `frozen` pca/."""
-    old, new = ((place if frozen else place / contract.MOMENTS) for place in (root / contract.PCA, staged / contract.PCA))
-    if not old.is_dir():
-        return ()
-    (staged / contract.PCA).mkdir(exist_ok=True)
-    duplicate(old, new)
-    return (contract.PCA,)
 
 
 def is_there(dataset: Place) -> bool:

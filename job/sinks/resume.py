@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark import SparkContext
 
+from job.contract import MOMENTS, PCA
 from job.errors import RowsLost
+from job.pca.kept import read_index
 from job.sinks import tables
 from job.sinks.earlier import KEY, Index, Keys, Ordinals, by_file, keys_of, without_unreadable
 from job.sinks.layout import ROWS, UNFINISHED, number_of
@@ -31,7 +33,7 @@ from job.sinks.tally import Tally
 from job.sources.listing import ListingPart
 from job.sources.readers import printable
 from job.sources.stage import Listing, select_rows, write_rows
-from job.storage import Place, fetched, opened, place_of, whole
+from job.storage import Place, duplicate, fetched, opened, place_of, whole
 from job.tasks import run_tasks
 
 FILES_PER_TASK = 16  # of which the keys are read
@@ -92,6 +94,19 @@ def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, ke
     stayed: tuple[Place, ...] = tuple(each.file for each in stay)
     complete = not left.parts and stayed == tuple(published)
     return Resumed(left, stayed, tally, sum(rewritten, Tally()), number + len(halves), complete)
+
+
+def keep_components(root: Place, staged: Place, stay: Iterable[Place], *, frozen: bool) -> tuple[str, ...]:
+    """Stages what of pca/ outlives a change of features, if anything: all if it is `frozen`, moments of files that `stay`."""
+    old, new = root / PCA, staged / PCA
+    if not frozen:
+        kept = read_index(old / MOMENTS)
+        if not kept or not {content[0] for content in kept.contents} <= {file.name for file in stay}:
+            return ()
+        new.mkdir()
+        old, new = old / MOMENTS, new / MOMENTS
+    duplicate(old, new)
+    return (PCA,)
 
 
 @dataclass(frozen=True, slots=True)

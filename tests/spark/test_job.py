@@ -169,8 +169,16 @@ def test_one_core_and_two_give_the_same_model(job, sc, pictures, results, tmp_pa
 def test_results_are_not_replaced_unasked(job, pictures, results):
     job("run", "--images", pictures, "--results", results)
     before = (results / "summary.json").read_bytes()
-    for verb in (("run", "--images", pictures), ("fit",), ("project",)):
-        with pytest.raises(ResultsExist, match="already holds"):
+    otherwise = {
+        ("run", "--images", pictures, "--apply-orientation"): "features, faults, pca, projections",
+        ("run", "--images", pictures / "apple"): "features, faults, pca, projections",
+        ("run", "--images", pictures, "--limit", "50"): "features, faults, pca, projections",
+        ("run", "--images", pictures, "--components", "3"): "pca",
+        ("fit", "--standardize"): "pca, projections",
+        ("project", "--uncentered-projection"): "projections",
+    }
+    for verb, names in otherwise.items():
+        with pytest.raises(ResultsExist, match=f"already holds {names}"):
             job(*verb, "--results", results)
     assert (results / "summary.json").read_bytes() == before
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from job.contract import SUMMARY
+from job.sinks.layout import UNFINISHED
 from tests.conftest import REPOSITORY
 from tests.spark.conftest import MODEL, ended, picture, process, read
 
@@ -80,8 +81,8 @@ def test_a_foreseen_failure_is_one_line_and_a_hint(results):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", [".verger", ".verger/listing-*", ".verger/features/part-*"])
-def test_an_interrupt_stops_spark_and_leaves_nothing(many, results, number, code, moment):
+@pytest.mark.parametrize("moment", [".verger", ".verger/listing-*", f"{UNFINISHED}/*/features/part-*"])
+def test_an_interrupt_stops_spark_and_leaves_nothing_to_be_seen(many, results, number, code, moment):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as running:
         wait_for(results, moment)
         family = descendants(running)
@@ -90,13 +91,16 @@ def test_an_interrupt_stops_spark_and_leaves_nothing(many, results, number, code
     assert running.returncode == code, err
     assert "Traceback" not in err
     assert "interrupted" in err
-    assert not results.exists()
     assert gone(family)
+    if moment.startswith(UNFINISHED):  # what was done is kept, out of sight
+        assert [entry.name for entry in results.iterdir()] == [UNFINISHED]
+    else:
+        assert not results.exists()
 
 
 def test_a_second_run_into_the_same_results_is_refused(many, pictures, results):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as first:
-        wait_for(results, ".verger/features/part-*")
+        wait_for(results, f"{UNFINISHED}/*/features/part-*")
         with ended(process("run", "--images", pictures, "--results", results, "--model", MODEL, "--overwrite")) as second:
             _, err = second.communicate(timeout=PATIENCE_S)
         assert second.returncode == 1
@@ -106,7 +110,7 @@ def test_a_second_run_into_the_same_results_is_refused(many, pictures, results):
 
 def test_a_killed_run_shows_nothing_and_the_next_one_cleans_up(many, pictures, results):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as running:
-        wait_for(results, ".verger/features/part-*")
+        wait_for(results, f"{UNFINISHED}/*/features/part-*")
         family = descendants(running)
         running.kill()
         running.communicate()
@@ -115,13 +119,13 @@ def test_a_killed_run_shows_nothing_and_the_next_one_cleans_up(many, pictures, r
     with ended(process("run", "--images", pictures, "--results", results, "--model", MODEL)) as running:
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
-    assert not list(results.glob(".verger"))
+    assert not list(results.glob(".verger*"))
     assert read(results / "features").num_rows == 60
 
 
 def test_a_worker_that_dies_is_replaced_and_its_images_are_read_again(many, results):
     with ended(process("featurize", "--images", many, "--results", results, "--model", MODEL)) as running:
-        wait_for(results, ".verger/features/part-*")
+        wait_for(results, f"{UNFINISHED}/*/features/part-*")
         worker(running).kill()
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
