@@ -75,11 +75,11 @@ def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, ke
     unfinished: list[Place] = [file for file in (root / UNFINISHED).rglob("part-*.parquet") if file.parent.name in ROWS]
     published = [file for name in ROWS for file in _parts(root / name)]
     files = unfinished + published
-    groups = [(index, files[start : start + FILES_PER_TASK]) for index, start in enumerate(range(0, len(files), FILES_PER_TASK))]
-    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings, scratch=scratch), groups)))
+    groups = [(_new_array(scratch), files[start : start + FILES_PER_TASK]) for start in range(0, len(files), FILES_PER_TASK)]
+    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings), groups)))
     if not earlier:
         return Resumed(listing)
-    known = _Known(tuple(str(_keys_file(scratch, index)) for index, _ in groups), _bounds(earlier), keep_removed)
+    known = _Known(tuple(str(keys) for keys, _ in groups), _bounds(earlier), keep_removed)
     matched = run_tasks(sc, partial(_match, labels=listing.labels, known=known, scratch=scratch), listing.parts)
     left = Listing(tuple(each.part for each in matched if each.part.count))
     if left.images + (found := sum(int(each.same.sum()) for each in matched)) != listing.images:
@@ -148,13 +148,14 @@ def _bounds(earlier: Iterable[EarlierFile]) -> Ordinals:
     return np.cumsum([0, *(each.tally.images for each in earlier)])
 
 
-def _keys_file(scratch: Place, index: int) -> Place:
-    return scratch / f"keys-{index:06}.npy"
+def _new_array(scratch: Place) -> Place:
+    """A name that no array has yet: workers remember by it what they have loaded."""
+    return scratch / f"array-{uuid.uuid4().hex}.npy"
 
 
-def _read_keys(group: tuple[int, Sequence[Place]], *, settings: str, scratch: Place) -> list[EarlierFile]:
+def _read_keys(group: tuple[Place, Sequence[Place]], *, settings: str) -> list[EarlierFile]:
     """Writes the keys of the files' rows, and tells which files were made with `settings`; runs on an executor."""
-    index, files = group
+    target, files = group
     found, keys = [], [np.empty(0, KEY)]
     for file in files:
         with opened(file) as source:
@@ -165,7 +166,7 @@ def _read_keys(group: tuple[int, Sequence[Place]], *, settings: str, scratch: Pl
             rows = parquet.read(columns)
         found.append(EarlierFile(file, _tally_of(rows)))
         keys.append(_keys_of_rows(rows))
-    _save(np.concatenate(keys), _keys_file(scratch, index))
+    _save(np.concatenate(keys), target)
     return found
 
 
@@ -184,7 +185,7 @@ def _match(part: ListingPart, *, labels: frozenset[str] | None, known: _Known, s
     index = _index(known.keys)
     rows = select_rows(part.file, quota=part.count, labels=labels)
     same, other = index.find(keys_of(rows, paths=[printable(os.fsdecode(path)) for path in rows["path"].to_pylist()]))
-    marks = scratch / f"marks-{uuid.uuid4().hex}.npy"
+    marks = _new_array(scratch)
     same_rows, other_rows = np.unique(same[same >= 0]), np.unique(other[other >= 0])
     _save(other_rows if known.keep_removed else same_rows, marks)
     left = rows.filter(pa.array(same < 0))

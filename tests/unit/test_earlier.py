@@ -1,0 +1,83 @@
+"""Knowing an image again: keys, and the index of what earlier runs left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from job.sinks.earlier import Index, Keys, by_file, keys_of, without_unreadable
+from job.sinks.tables import FAULTS
+from job.sources.stage import LISTING
+
+PATH = "/photos/apple/1.jpg"
+IMAGE = {"size": 5000, "modified": 1_700_000_000_000_000, "etag": None}
+
+paths = st.text(st.characters(exclude_characters="\\", exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+def keys(*rows: tuple[str, dict[str, object]], kind: pa.DataType | None = None) -> Keys:
+    """The keys of images as a listing has them, or with times of another kind."""
+    said = {name: [image[name] for _, image in rows] for name in IMAGE}
+    modified = pa.array(said["modified"], pa.int64()).cast(kind or pa.int64())
+    table = pa.table({"size": said["size"], "modified": modified, "etag": pa.array(said["etag"], pa.string())})
+    return keys_of(table, paths=[path for path, _ in rows])
+
+
+def test_a_row_of_results_has_the_key_of_the_listing_that_it_came_from() -> None:
+    kinds = {FAULTS.field("modified").type, LISTING.field("modified").type}
+    assert len(kinds) == 2
+    assert len({keys((PATH, IMAGE), kind=kind).tobytes() for kind in kinds}) == 1
+
+
+@pytest.mark.parametrize("change", [{"size": 5001}, {"modified": 1}, {"modified": None}, {"etag": "abc"}])
+def test_a_changed_image_has_another_version_of_the_same_path(change: dict[str, object]) -> None:
+    one, other = keys((PATH, IMAGE), (PATH, IMAGE | change))
+    assert one["path"] == other["path"]
+    assert one["version"] != other["version"]
+
+
+def test_an_object_is_known_by_its_etag_whenever_it_was_written() -> None:
+    one, other = keys((PATH, IMAGE | {"etag": "abc", "modified": 1}), (PATH, IMAGE | {"etag": "abc", "modified": 2}))
+    assert one == other
+
+
+def test_alike_images_of_other_paths_have_other_versions_too() -> None:
+    one, other = keys(("a", IMAGE), ("b", IMAGE))
+    assert one["path"] != other["path"]
+    assert one["version"] != other["version"]
+
+
+def test_a_path_that_may_stand_for_another_is_never_known_again() -> None:
+    """What printable() makes of the byte 0xff is what the name \\xff looks like."""
+    name = keys(("\\xff.jpg", IMAGE))
+    assert [found.tolist() for found in Index.of(name).find(name)] == [[-1], [-1]]
+
+
+def test_a_fault_that_was_not_the_images_own_is_never_known_again() -> None:
+    both = keys(("a", IMAGE), ("b", IMAGE))
+    same, _ = Index.of(without_unreadable(both, ["unreadable", "truncated"])).find(both)
+    assert same.tolist() == [-1, 1]
+
+
+@given(earlier=st.lists(st.tuples(paths, st.integers(0, 2))), now=st.lists(st.tuples(paths, st.integers(0, 2))), data=st.data())
+def test_the_index_finds_what_a_dictionary_finds(earlier: list[tuple[str, int]], now: list[tuple[str, int]], data: st.DataObject) -> None:
+    now = now + [row for row in earlier if data.draw(st.booleans())]
+    rows = [keys(*((path, IMAGE | {"size": size}) for path, size in some)) for some in (earlier, now)]
+    known: dict[str, tuple[int, int]] = {}
+    for ordinal, (path, size) in enumerate(earlier):
+        known.setdefault(path, (ordinal, size))  # the first of a path counts
+    same, other = Index.of(rows[0]).find(rows[1])
+    found = [known.get(path, (-1, -1)) for path, _ in now]
+    assert same.tolist() == [ordinal if size == now[place][1] else -1 for place, (ordinal, size) in enumerate(found)]
+    assert other.tolist() == [ordinal if size != now[place][1] else -1 for place, (ordinal, size) in enumerate(found)]
+
+
+@given(sizes=st.lists(st.integers(0, 5), min_size=1), data=st.data())
+def test_rows_are_counted_in_the_file_that_has_them(sizes: list[int], data: st.DataObject) -> None:
+    files = np.repeat(np.arange(len(sizes)), sizes)
+    chosen = np.array([row for row in range(len(files)) if data.draw(st.booleans())], np.int64)
+    counts = by_file(chosen, np.cumsum([0, *sizes]))
+    assert counts.tolist() == [int((files[chosen] == file).sum()) for file in range(len(sizes))]
