@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from job import contract
 from job.config import Command
 from job.errors import UsageError
@@ -9,7 +11,7 @@ from job.features.stage import open_network
 from job.pca.kept import Kept
 from job.pca.model import load_model
 from job.pca.stage import open_features, open_others
-from job.report.standing import refuse_others
+from job.report.standing import asked_alike, refuse_others
 from job.sources.readers import printable
 from job.sources.stage import check_roots, count_images
 
@@ -54,8 +56,10 @@ def describe(command: Command) -> str:
     if command.fit:
         lines.append(f"fit      components: {command.fit.components}{', standardized' if command.fit.standardize else ''}")
     lines.append(f"write    {', '.join([*command.made, contract.SUMMARY])} under {printable(str(command.results))}")
-    if replaced := [name for name in command.names if (command.results / name).exists()]:
-        lines.append(f"remove   {', '.join(replaced)}")
+    there = command.target.existing(command.names)
+    same = list(takewhile(asked_alike(command).__contains__, there))
+    for verb, names in (("go on", same), ("remove", there[len(same) :])):
+        lines += [f"{verb:8} {', '.join(names)}"] if names else []
     return "\n".join(lines)
 
 

@@ -33,9 +33,8 @@ def refuse_others(command: Command) -> None:
     """ResultsExist where the command would replace what it would not go on with, and was not told that it may."""
     if command.overwrite:
         return
-    goes_on = _goes_on(command, summarise(command.results))
-    made = command.made[0] in goes_on
-    names = [name for name in (command.made if made else command.names) if name not in goes_on]
+    same = asked_alike(command)
+    names = [name for name in (command.made if command.made[0] in same else command.names) if name not in same]
     if found := command.target.existing(names):
         raise ResultsExist(
             f"{command.results} already holds {', '.join(found)}, made otherwise than this command would",
@@ -43,9 +42,9 @@ def refuse_others(command: Command) -> None:
         )
 
 
-def _goes_on(command: Command, summary: Summary) -> set[str]:
-    """The names whose present state was asked for alike."""
-    names: set[str] = set()
+def asked_alike(command: Command) -> set[str]:
+    """The names of results that are there, and that were asked for as this command does: it goes on from them, or leaves them."""
+    names, summary = set[str](), summarise(command.results)
     if command.featurize and (account := summary["featurize"]):
         settings = settings_of(command.featurize, open_network(command.featurize.model, engine=command.featurize.engine))
         if account.get("settings") == settings and _covers(command.featurize, account["config"]["source"]):

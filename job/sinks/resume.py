@@ -80,7 +80,9 @@ def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, ke
     if not earlier:
         return Resumed(listing)
     known = _Known(tuple(str(keys) for keys, _ in groups), _bounds(earlier), keep_removed)
-    matched = run_tasks(sc, partial(_match, labels=listing.labels, known=known, scratch=scratch), listing.parts)
+    matched = run_tasks(
+        sc, partial(_match, labels=listing.labels, known=known, scratch=scratch), [part for part in listing.parts if part.count]
+    )
     left = Listing(tuple(each.part for each in matched if each.part.count))
     if left.images + (found := sum(int(each.same.sum()) for each in matched)) != listing.images:
         raise RowsLost(f"{listing.images} images listed, {left.images} of them new and {found} not", "this is a bug: please report it")

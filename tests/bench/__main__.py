@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import end_to_end, featurize, s3
+from tests.bench import end_to_end, featurize, rerun, s3
 from tests.bench.data import shared_data
 from tests.bench.harness import ROOT, BenchError, Setting, cores
 from tests.bench.memory import memory
@@ -27,6 +27,8 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "pca-12000": pca,
     "photographs": photographs,
     "memory": memory,
+    "rerun-12000": rerun.nothing_to_do,
+    "new-on-12000": rerun.new_on_top,
     "s3-requests": s3.requests,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     results = Results(flags.results)
     with results.staging() as staging, spark_context(Session(quiet=True)) as sc:
         run_tasks(sc, _import, range(sc.defaultParallelism))
-        run = pipeline.Run(sc, results, staging, quiet=True)
+        run = pipeline.Run(sc, results, staging, quiet=True, overwrite=True)
         pipeline.fit(run, FitConfig(components=flags.components))
         pipeline.project(run, ProjectConfig())
     summary = summarise(flags.results)
