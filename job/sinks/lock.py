@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from job.storage import S3Path
 
 BEAT_S = 20.0  # between two signs of life
 DEAD_S = 120.0  # without one, and the run counts as dead
+LOOK_S = 2.0  # between two looks at a lock of another host
 
 
 class Lock:
@@ -40,15 +42,22 @@ class Lock:
             return self._take_over()
 
     def _take_over(self) -> str:
-        try:
-            status = self.file.status()
-            text = self.file.read_text()
-        except FileNotFoundError:  # given back at this moment
-            return self._take()
-        if text == self._text:  # ours: the answer to the first attempt got lost
-            return status.etag
-        if not _dead(text, status.age_s):
-            raise self._refused(text, status.age_s)
+        """Takes the lock of a run that is dead, once that is sure: a retry after a crash finds a lock that is still young."""
+        age_s = 0.0
+        while True:
+            try:
+                status = self.file.status()
+                text = self.file.read_text()
+            except FileNotFoundError:  # given back at this moment
+                return self._take()
+            if text == self._text:  # ours: the answer to the first attempt got lost
+                return status.etag
+            if _dead(text, status.age_s):
+                break
+            if _is_here(text) or status.age_s < age_s:  # a sign of life since we looked
+                raise self._refused(text, status.age_s)
+            age_s = status.age_s
+            time.sleep(LOOK_S)
         try:
             return self.file.write_over(self._text, etag=status.etag)
         except FileExistsError as error:
@@ -106,12 +115,23 @@ class Lock:
 
 def _dead(text: str, age_s: float) -> bool:
     """Its process is gone from this host, or it has not been heard of for long."""
+    process = _process_here(text)
+    return age_s > DEAD_S or (process is not None and not is_running(process))
+
+
+def _is_here(text: str) -> bool:
+    """Its process runs on this host."""
+    process = _process_here(text)
+    return process is not None and is_running(process)
+
+
+def _process_here(text: str) -> int | None:
+    """The owner's process on this host; None where it is another's, or not told."""
     try:
         owner = json.loads(text)
-        gone = owner["host"] == socket.gethostname() and not is_running(int(owner["process"]))
+        return int(owner["process"]) if owner["host"] == socket.gethostname() else None
     except (ValueError, KeyError, TypeError):
-        gone = False
-    return gone or age_s > DEAD_S
+        return None
 
 
 def _owner(text: str) -> str:

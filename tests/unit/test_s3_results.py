@@ -20,7 +20,7 @@ from job.sinks import lock as locking
 from job.sinks.layout import ORDER, OWNER, STAGING, downstream
 from job.sinks.lock import Lock
 from job.sinks.s3 import CARDS, S3Results
-from job.storage import S3Path
+from job.storage import S3Path, Status
 from tests.s3 import Server
 
 PAIR = (contract.FEATURES, contract.FAULTS)
@@ -176,11 +176,21 @@ def test_of_many_runs_at_once_one_gets_the_lock(results: S3Results) -> None:
 OTHER = json.dumps({"process": 999_999_999, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00", "run": "x"})
 
 
-def test_a_lock_of_another_machine_holds_until_it_has_been_silent_for_long(results: S3Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    (results.hidden / OWNER).write_text(OTHER)
-    with pytest.raises(ResultsExist, match="process 999999999 on elsewhere, since 2026-01-01"), results.staging():
+def test_a_lock_of_another_machine_holds_while_it_gives_signs_of_life(results: S3Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = results.hidden / OWNER
+    file.write_text(OTHER)
+    ages = iter([3.0, 5.0, 1.0])
+    monkeypatch.setattr(locking, "LOOK_S", 0.0)
+    monkeypatch.setattr(S3Path, "status", lambda _path: Status("etag", next(ages)))
+    with pytest.raises(ResultsExist, match=r"process 999999999 on elsewhere, since 2026-01-01.* last heard of 1 s ago"), results.staging():
         pass
-    monkeypatch.setattr(locking, "DEAD_S", -2.0)
+
+
+def test_a_lock_of_another_machine_that_stays_silent_is_taken_over(results: S3Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a run that EMR Serverless tries again, elsewhere, sooner than its lock expires."""
+    (results.hidden / OWNER).write_text(OTHER)
+    monkeypatch.setattr(locking, "DEAD_S", 2.0)
+    monkeypatch.setattr(locking, "LOOK_S", 0.2)
     publish(results, *PAIR)
     assert shown(results.root) == holding("new", PAIR)
 
