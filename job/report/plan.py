@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
-
 from job import contract
 from job.config import Command
 from job.errors import UsageError
@@ -11,7 +9,7 @@ from job.features.stage import open_network
 from job.pca.kept import Kept
 from job.pca.model import load_model
 from job.pca.stage import open_features, open_others
-from job.report.standing import asked_alike, refuse_others
+from job.report.standing import refuse_others, standing
 from job.sources.readers import printable
 from job.sources.stage import check_roots, count_images
 
@@ -56,9 +54,7 @@ def describe(command: Command) -> str:
     if command.fit:
         lines.append(f"fit      components: {command.fit.components}{', standardized' if command.fit.standardize else ''}")
     lines.append(f"write    {', '.join([*command.made, contract.SUMMARY])} under {printable(str(command.results))}")
-    there = command.target.existing(command.names)
-    same = list(takewhile(asked_alike(command).__contains__, there))
-    for verb, names in (("go on", same), ("remove", there[len(same) :])):
+    for verb, names in zip(("go on", "remove"), standing(command), strict=True):
         lines += [f"{verb:8} {', '.join(names)}"] if names else []
     return "\n".join(lines)
 

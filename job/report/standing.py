@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any
 
 from job import contract
@@ -33,17 +34,24 @@ def refuse_others(command: Command) -> None:
     """ResultsExist where the command would replace what it would not go on with, and was not told that it may."""
     if command.overwrite:
         return
-    same = asked_alike(command)
-    names = [name for name in (command.made if command.made[0] in same else command.names) if name not in same]
-    if found := command.target.existing(names):
+    _, others = standing(command)
+    if others:
         raise ResultsExist(
-            f"{command.results} already holds {', '.join(found)}, made otherwise than this command would",
+            f"{command.results} already holds {', '.join(others)}, made otherwise than this command would",
             "give --overwrite to replace, or another --results folder",
         )
 
 
-def asked_alike(command: Command) -> set[str]:
-    """The names of results that are there, and that were asked for as this command does: it goes on from them, or leaves them."""
+def standing(command: Command) -> tuple[list[str], list[str]]:
+    """Names of results that are there: those that the command goes on from, and those that it replaces."""
+    alike = _asked_alike(command)
+    there = command.target.existing(command.made if command.made[0] in alike else command.names)
+    same = list(takewhile(alike.__contains__, there))
+    return same, there[len(same) :]
+
+
+def _asked_alike(command: Command) -> set[str]:
+    """The names of results, there or not, whose stages were asked for as this command does."""
     names, summary = set[str](), summarise(command.results)
     if command.featurize and (account := summary["featurize"]):
         settings = settings_of(command.featurize, open_network(command.featurize.model, engine=command.featurize.engine))
