@@ -15,7 +15,7 @@ import pytest
 
 from job import pipeline, s3
 from job.errors import BadFeatures, NoImages, NotEnoughRows, ResultsExist
-from job.sinks.layout import OWNER, STAGING
+from job.sinks.layout import OWNER, STAGING, UNFINISHED
 from job.sources.s3 import S3Reader
 from job.storage import S3Path, fetched
 from tests.spark.conftest import MODEL, add_broken, ended, process, read, rows
