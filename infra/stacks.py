@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack, Tags
+from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -16,6 +16,7 @@ from infra.environments import Environment
 from infra.runtime import Application, spark_properties
 from infra.security import JobRole
 from infra.storage import Storage
+from infra.tags import tag, tag_cleaner, tags_of
 from infra.watch import Watch
 from job import contract
 from job.submission import Deployment, command, parameter_name, run_arguments, start_job_run
@@ -29,8 +30,7 @@ class EnvironmentStack(Stack):
     def __init__(self, scope: Construct, part: str, *, environment: Environment, **options: Any) -> None:
         protected = environment.termination_protection
         super().__init__(scope, f"Verger-{environment.name}-{part}", termination_protection=protected, **options)
-        for name, value in (("project", "verger"), ("environment", environment.name), ("cost-centre", environment.cost_centre)):
-            Tags.of(self).add(f"verger:{name}", value)
+        tag(self, tags_of(environment))
 
     def output(self, name: str, value: str, description: str) -> None:
         CfnOutput(self, name, value=value, description=description)
@@ -40,6 +40,8 @@ class StorageStack(EnvironmentStack):
     def __init__(self, scope: Construct, *, environment: Environment, delete_data: bool) -> None:
         super().__init__(scope, "Storage", environment=environment, description="Verger: images, results, artifacts and logs")
         self.storage = Storage(self, "Storage", environment=environment, delete_data=delete_data)
+        if delete_data:
+            tag_cleaner(self, tags_of(environment))
 
 
 class JobStack(EnvironmentStack):
@@ -117,18 +119,18 @@ class AccountStack(Stack):
     `cdk bootstrap`: what CI may do is not for CI to change.
     """
 
-    def __init__(self, scope: Construct, part: str, *, description: str) -> None:
+    def __init__(self, scope: Construct, part: str, *, description: str, environments: Sequence[Environment]) -> None:
         super().__init__(
             scope, f"Verger-{part}", description=description, synthesizer=CliCredentialsStackSynthesizer(), termination_protection=True
         )
-        Tags.of(self).add("verger:project", "verger")
+        tag(self, tags_of(*environments))
 
 
 class BoundaryStack(AccountStack):
     """It is for all environments that there are: one of them is no reason to take another's images away."""
 
     def __init__(self, scope: Construct, *, environments: Sequence[Environment]) -> None:
-        super().__init__(scope, "Boundary", description="Verger: the most that a role of an environment may do")
+        super().__init__(scope, "Boundary", description="Verger: the most that a role of an environment may do", environments=environments)
         images = dict.fromkeys(each.images_bucket_arn for each in environments if each.images_bucket_arn)
         self.boundary = Boundary(self, "Boundary", images=list(images))
 
@@ -137,7 +139,8 @@ class DeliveryStack(AccountStack):
     """It is for all environments that there are: without one of them it would take that one's run role away."""
 
     def __init__(self, scope: Construct, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
-        super().__init__(scope, "Delivery", description="Verger: how CI deploys and runs it")
+        environments = [target.environment for target in targets]
+        super().__init__(scope, "Delivery", description="Verger: how CI deploys and runs it", environments=environments)
         self.delivery = Delivery(self, "Delivery", repository=repository, provider_arn=provider_arn, targets=targets)
         CfnOutput(self, "DeployRoleArn", value=self.delivery.deploy_role.role_arn, description="For the deploy workflow")
         for name, role in self.delivery.run_roles.items():
