@@ -6,7 +6,6 @@ started keeps the files that it started with. See docs/decisions/0007-artifacts-
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +16,11 @@ from constructs import Construct
 
 from infra.environments import Environment
 from infra.errors import InfraError
+from infra.zips import zip_files
 from job import contract
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class Artifacts(Construct):
 def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool = False) -> Built:
     """The artifacts of an environment, zips written to `folder`.
 
-    InfraError where the model or the packages have not been built, unless `placeholders` may stand in for them, or where
-    there is nowhere to write.
+    InfraError where the model or the packages have not been built, or the model is not for this environment, unless
+    `placeholders` may stand in for them; and where there is nowhere to write.
     """
     packed = _folder(folder / "package")
     job_package = zip_files(sorted((ROOT / "job").rglob("*.py")), base=ROOT, out=packed / "job.zip")
@@ -73,7 +72,7 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
         return stand_in
 
     model, card = folder / "model" / contract.FLATBUFFER, folder / "model" / contract.MODEL_CARD
-    problem = _check_model(model, card)
+    problem = _check_model(model, card, environment)
     zipped = packed / "model.zip"
     if problem is None:
         zip_files([model, card], base=model.parent, out=zipped)
@@ -87,20 +86,6 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
     )
 
 
-def zip_files(files: list[Path], *, base: Path, out: Path) -> Path:
-    """A zip of `files` under their names relative to `base`: the same bytes on every machine and every day.
-
-    Stored, as what deflate makes of a file depends on the version of zlib.
-    """
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for file in files:
-            entry = zipfile.ZipInfo(file.relative_to(base).as_posix(), EPOCH)
-            entry.create_system = 3  # Unix, wherever it is made
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, file.read_bytes())
-    return out
-
-
 def _folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -109,16 +94,18 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _check_model(flatbuffer: Path, card: Path) -> InfraError | None:
+def _check_model(flatbuffer: Path, card: Path, environment: Environment) -> InfraError | None:
     hint = "make model WEIGHTS=FILE.h5"
     if not flatbuffer.is_file() or not card.is_file():
         return InfraError(f"no model in {_shown(flatbuffer.parent)}", hint)
     try:
-        wanted = contract.ModelCard.from_json(card.read_text()).sha256
+        described = contract.ModelCard.from_json(card.read_text())
     except ValueError as error:
         return InfraError(f"{_shown(card)}: {error}", hint)
-    if sha256(flatbuffer.read_bytes()).hexdigest() != wanted:
+    if _digest(flatbuffer) != described.sha256:
         return InfraError(f"{_shown(flatbuffer)} is not the file that its model card describes", hint)
+    if described.is_random and not environment.disposable:
+        return InfraError(f"{_shown(flatbuffer)} has weights {described.weights}, and {environment.name} is not disposable", hint)
     return None
 
 

@@ -8,12 +8,29 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from infra.environments import RETENTION_DAYS, Environment
+from infra.environments import Environment
 from infra.storage import Storage
 from job import contract
 from job.submission import ENVIRONMENT_ALIAS, PYTHON
 
 QUEUE_TIMEOUT = Duration.hours(12)
+RETENTION = {  # CDK's names for the days that environments choose from
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    5: logs.RetentionDays.FIVE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    60: logs.RetentionDays.TWO_MONTHS,
+    90: logs.RetentionDays.THREE_MONTHS,
+    120: logs.RetentionDays.FOUR_MONTHS,
+    150: logs.RetentionDays.FIVE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    400: logs.RetentionDays.THIRTEEN_MONTHS,
+    545: logs.RetentionDays.EIGHTEEN_MONTHS,
+    731: logs.RetentionDays.TWO_YEARS,
+}
 
 
 class Application(Construct):
@@ -24,7 +41,7 @@ class Application(Construct):
         self.log_group = logs.LogGroup(
             self,
             "Logs",
-            retention=dict(zip(RETENTION_DAYS, logs.RetentionDays, strict=False))[environment.retention_days],
+            retention=RETENTION[environment.retention_days],
             removal_policy=RemovalPolicy.DESTROY if environment.disposable else RemovalPolicy.RETAIN,
         )
         self.application = emr.CfnApplication(

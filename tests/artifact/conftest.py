@@ -10,11 +10,11 @@ import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
 
 from bootstrap.environment.wheels import MACHINES
+from infra.zips import zip_files
 from job.contract import ENVIRONMENT_ARCHIVE, ENVIRONMENT_CARD, EnvironmentCard
 from job.releases import DEFAULT_RELEASE
 from tests.conftest import REPOSITORY, lacking
@@ -92,11 +92,8 @@ def unpacked(environments: Mapping[str, Path], native: str, tmp_path_factory: py
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The job as a zip, as it is uploaded."""
-    file = tmp_path_factory.mktemp("package") / "job.zip"
-    with ZipFile(file, "w") as archive:
-        for source in sorted((REPOSITORY / "job").rglob("*.py")):
-            archive.write(source, source.relative_to(REPOSITORY))
-    return file
+    sources = sorted((REPOSITORY / "job").rglob("*.py"))
+    return zip_files(sources, base=REPOSITORY, out=tmp_path_factory.mktemp("package") / "job.zip")
 
 
 @pytest.fixture(scope="session")

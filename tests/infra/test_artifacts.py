@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.zips import zip_files
 from job.contract import EnvironmentCard, ModelCard
 from job.submission import Deployment
 from tests.conftest import REPOSITORY
@@ -40,12 +41,12 @@ def root(tmp_path, monkeypatch, artifacts):
     return copy
 
 
-def built_model(build: Path, content: bytes = b"network") -> None:
+def built_model(build: Path, content: bytes = b"network", *, weights: str = "imagenet") -> None:
     """A model folder whose card describes its flatbuffer."""
     folder = build / "model"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.tflite").write_bytes(content)
-    card = ModelCard("MobileNetV2", 1.0, "mobilenet_v2", "imagenet", "", 224, 1280, sha256(content).hexdigest(), 0.0, 1, {})
+    card = ModelCard("MobileNetV2", 1.0, "mobilenet_v2", weights, "", 224, 1280, sha256(content).hexdigest(), 0.0, 1, {})
     (folder / "model.json").write_text(card.to_json())
 
 
@@ -107,7 +108,7 @@ def test_the_models_zip_unpacks_to_what_a_run_reads(tmp_path):
         assert archive.read("model.tflite") == b"network"
 
 
-def test_a_zip_has_the_same_bytes_whatever_the_files_dates_modes_and_owners_umask(artifacts, tmp_path):
+def test_a_zip_has_the_same_bytes_whatever_the_files_dates_modes_and_owners_umask(tmp_path):
     zips = []
     for turn, (umask, mode, age) in enumerate([(0o022, 0o644, 0), (0o077, 0o755, 10**6), (0o002, 0o600, 10**9)]):
         base, before = tmp_path / str(turn), os.umask(umask)
@@ -118,7 +119,7 @@ def test_a_zip_has_the_same_bytes_whatever_the_files_dates_modes_and_owners_umas
                 file.write_text(file.name)
                 file.chmod(mode)
                 os.utime(file, (time.time() - age, time.time() - age))
-            zips.append(artifacts.zip_files(files, base=base, out=base / "out.zip").read_bytes())
+            zips.append(zip_files(files, base=base, out=base / "out.zip").read_bytes())
         finally:
             os.umask(before)
     assert len(set(zips)) == 1

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from infra.environments import RETENTION_DAYS, Environment
 from job import contract
 from job.releases import RELEASES
 from job.submission import PYTHON, Deployment, run_arguments, start_job_run
+from tests.infra.assembly import synthesise
 from tests.infra.conftest import NETWORK, PHOTOS
 
 LIMIT = 4096  # characters of a standard SSM parameter, and bytes of an output's value (CloudFormation quotas)
@@ -76,6 +78,13 @@ def test_logs_go_to_s3_to_cloudwatch_and_to_the_managed_store(everything):
     streamed = monitoring["CloudWatchLoggingConfiguration"]
     assert (streamed["Enabled"], streamed["LogGroupName"]) == (True, account.one("Verger-full-Job", "AWS::Logs::LogGroup").name)
     assert {each["Key"] for each in streamed["LogTypeMap"]} == {"SPARK_DRIVER", "SPARK_EXECUTOR"}
+
+
+def test_every_retention_that_an_environment_may_choose_is_the_log_groups(node, tmp_path):  # noqa: ARG001
+    environments = {f"d{days}": Environment(name=f"d{days}", retention_days=days) for days in RETENTION_DAYS}
+    account = synthesise(tmp_path, environments=environments).account
+    found = {each.stack: each.properties["RetentionInDays"] for each in account.all("AWS::Logs::LogGroup")}
+    assert found == {f"Verger-d{days}-Job": days for days in RETENTION_DAYS}
 
 
 def test_log_lines_are_kept_for_the_retention(assembly, environment):
