@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.infra.assembly import BIN, FLAGS
+from tests.infra.assembly import BIN, FLAGS, synthesise
 from tests.infra.test_artifacts import RELEASE, built_environment, built_model
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -195,6 +195,15 @@ def test_files_that_were_not_built_or_are_not_what_was(refused, tmp_path, spoil,
     assert error in said
 
 
+def test_a_network_that_was_never_trained_is_for_disposable_environments(refused, tmp_path):
+    built_model(tmp_path / "build", weights="random:1")
+    built_environment(tmp_path / "build")
+    code, said, then = refused(environment="prod", placeholders="false")
+    assert (code, then) == (1, MODEL)
+    assert said.endswith("model.tflite has weights random:1, and prod is not disposable")
+    assert synthesise(tmp_path / "dev", environment="dev", placeholders="false", build=str(tmp_path / "build")).account.templates
+
+
 @pytest.mark.parametrize(
     ("context", "code", "error"),
     [
@@ -212,7 +221,7 @@ def test_the_process_that_the_cli_starts_ends_with_two_lines(tmp_path, context, 
         "CDK_CONTEXT_JSON": json.dumps(wanted),
         "CDK_OUTDIR": str(tmp_path / "out"),
     }
-    command = [sys.executable, "-m", "infra"]
+    command = [sys.executable, "-O", "-m", "infra"]  # as cdk.json has it
     done = subprocess.run(command, cwd=REPOSITORY, env=surroundings, capture_output=True, text=True, check=False)
     first, second = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (code, "")
