@@ -18,7 +18,7 @@ APPROVAL  ?= broadening
 WEIGHTS   ?= imagenet
 export ENV NAME ARGUMENTS WEIGHTS REPOSITORY ONLY
 
-.PHONY: help setup setup-cdk check test test-spark35 test-cloud rehearse demo bench synth diff model environment assembly deploy destroy run lock clean
+.PHONY: help setup setup-cdk check test test-spark35 test-cloud rehearse demo bench synth diff model environment assembly deploy destroy gc run lock clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,8 @@ bench: $(DEV)/.ready ## the speed table, as ratios in one run; an hour, and need
 synth: $(NODE) ## the templates of all environments, to cdk.out/; placeholders for what has not been built
 	CDK_VALIDATION=true $(CDK) synth --quiet -c environment=all -c repository=example/verger -c placeholders=true
 
-diff: $(NODE) ## what changes in the templates since BASE=origin/main, another commit or a folder of templates
-	@.ci/diff "$(BASE)"
+diff: $(NODE) ## what changes in the templates since BASE=origin/main, another commit or a folder; BASE=deployed: since the last deployment to ENV=dev
+	@ASSEMBLY="$(ASSEMBLY)" .ci/diff "$(BASE)"
 
 model: $(DEV)/.ready ## the network for a deployment, to build/model/; WEIGHTS=FILE.h5, else those of ImageNet
 	$(RUN) -m bootstrap compile --weights "$$WEIGHTS" --out $(BUILD)/model
@@ -80,6 +80,9 @@ deploy: $(NODE) ## deploy what `make assembly` made for ENV=dev, and nothing els
 
 destroy: $(NODE) ## delete the stacks of ENV=dev; images and results stay
 	$(CDK) destroy --all -c environment="$$ENV" -c placeholders=true
+
+gc: $(NODE) ## delete from the bucket of cdk bootstrap what no deployed template has named for 30 days, of any app; asks first
+	$(CDK) gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true
 
 run: $(DEV)/.ready ## start and follow a run on EMR Serverless: ENV=dev NAME=first, and ARGUMENTS="--components 50" for the job
 	@test -n "$$NAME" || { echo "error: a run needs a name: make run ENV=$(ENV) NAME=first" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""How CI reaches the account: GitHub's OIDC tokens instead of keys, a role to deploy with, and one to run with."""
+"""How CI reaches the account: GitHub's OIDC tokens instead of keys, a role to compare with, one to deploy and one to run with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from constructs import Construct
 from infra.environments import Environment
 from infra.errors import BadEnvironment
 from infra.execution import execution_statements
-from infra.policies import allow, below, use_key, verbs
+from infra.policies import allow, arn, below, use_key, verbs
 from infra.storage import Storage
 from job import contract
 
@@ -39,8 +39,8 @@ class Target:
 class Delivery(Construct):
     """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policies.
 
-    A job reaches a role through its GitHub environment: NAME deploys, NAME-run runs. Who may use these, and after whose
-    approval, is set in the repository.
+    A job reaches a role through its GitHub environment: NAME-diff compares, NAME deploys, NAME-run runs. Who may use these,
+    and after whose approval, is set in the repository.
     """
 
     def __init__(self, scope: Construct, id_: str, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
@@ -61,6 +61,8 @@ class Delivery(Construct):
             for name, statements in execution_statements().items()
         ]
         names = [target.environment.name for target in targets]
+        self.diff_role = self._role("DiffRole", repository, [f"{name}-diff" for name in names], "Reads which templates Verger has deployed")
+        self.diff_role.add_to_policy(_read_templates(names))
         self.deploy_role = self._role("DeployRole", repository, names, "Deploys Verger")
         self.deploy_role.add_to_policy(_assume_bootstrap_roles())
         self.run_roles = {target.environment.name: self._run_role(repository, target) for target in targets}
@@ -87,6 +89,12 @@ class Delivery(Construct):
         for statement in _run_statements(target):
             role.add_to_policy(statement)
         return role
+
+
+def _read_templates(environments: Sequence[str]) -> iam.PolicyStatement:
+    """Not the lookup role of `cdk bootstrap`, which reads the whole account: this one is used before anybody has approved."""
+    stacks = [arn("cloudformation", f"stack/Verger-{name}-*") for name in environments]
+    return allow("ReadTemplates", verbs("cloudformation", "DescribeStacks GetTemplate"), stacks)
 
 
 def _assume_bootstrap_roles() -> iam.PolicyStatement:

@@ -142,6 +142,7 @@ class DeliveryStack(AccountStack):
         environments = [target.environment for target in targets]
         super().__init__(scope, "Delivery", description="Verger: how CI deploys and runs it", environments=environments)
         self.delivery = Delivery(self, "Delivery", repository=repository, provider_arn=provider_arn, targets=targets)
+        CfnOutput(self, "DiffRoleArn", value=self.delivery.diff_role.role_arn, description="For the deploy workflow, before its approval")
         CfnOutput(self, "DeployRoleArn", value=self.delivery.deploy_role.role_arn, description="For the deploy workflow")
         for name, role in self.delivery.run_roles.items():
             CfnOutput(self, f"RunRoleArn{name.capitalize()}", value=role.role_arn, description=f"For the run workflow, in {name}")

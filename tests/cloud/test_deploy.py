@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from bootstrap.errors import BootstrapError
+from bootstrap.rehearsal.workspace import REPOSITORY
+from job.contract import MODEL_CARD
 from tests.cloud.account import Account
 
 STACKS = {f"Verger-dev-{part}" for part in ("Storage", "Job", "Watch")}
@@ -99,3 +102,49 @@ def test_what_ci_delivers_with_is_deployed_and_destroyed(account: Account) -> No
     assert account.stacks() == {"CDKToolkit"}
     assert not iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     assert not [policy for policy in iam.list_policies(Scope="Local")["Policies"] if policy["PolicyName"].startswith("Verger-")]
+
+
+def test_a_network_that_was_never_trained_does_not_reach_prod(account: Account) -> None:
+    model = account.workspace / "build" / "model"
+    shared = model.resolve()
+    model.unlink()
+    shutil.copytree(shared, model)
+    card = model / MODEL_CARD
+    card.write_text(card.read_text().replace('"weights": "none"', '"weights": "random:1"'))
+    with pytest.raises(BootstrapError, match="has weights random:1, and prod is not disposable"):
+        account.deploy("prod")
+    assert account.stacks() == {"CDKToolkit"}
+    account.deploy("dev")
+    assert account.stacks() >= STACKS
+
+
+def test_what_differs_from_what_is_deployed_is_what_a_deployment_would_change(account: Account) -> None:
+    """As `make diff BASE=deployed` after `make assembly`."""
+    assembly = account.workspace / "cdk.out"
+    command, more = [str(REPOSITORY / ".ci" / "diff"), "deployed"], {"ENV": "dev", "ASSEMBLY": str(assembly)}
+    account.deploy("dev")
+    assert account.aws.run(command, cwd=account.workspace, more=more) == "no differences\n"
+    toml = account.workspace / "infra" / "environments.toml"
+    toml.write_text(toml.read_text().replace("retention_days = 7", "retention_days = 14"))
+    account.aws.run(["cdk", "synth", "--quiet", "-c", "environment=dev"], cwd=account.workspace)
+    said = account.aws.run(command, cwd=account.workspace, more=more)
+    assert "Stack Verger-dev-Job" in said
+    assert "RetentionInDays" in said
+    assert "AWS::EMRServerless::Application" not in said
+
+
+def test_collecting_garbage_takes_what_no_deployed_template_names(account: Account) -> None:
+    """As `make gc`, without its days of waiting."""
+    account.deploy("dev")
+    s3, bucket = account.aws.client("s3"), account.deployment().entry_point.split("/")[2]
+    old = f"artifacts/dev/{'0' * 64}.zip"
+    s3.put_object(Bucket=bucket, Key=old, Body=b"of an earlier deployment")
+    days = ("--rollback-buffer-days", "0", "--created-buffer-days", "0")
+    account.aws.run(
+        ["cdk", "gc", "--unstable=gc", "--type", "s3", "--confirm=false", *days, "-c", "placeholders=true"], cwd=account.workspace
+    )
+    left = {each["Key"] for each in s3.list_objects_v2(Bucket=bucket)["Contents"]}
+    deployment = account.deployment()
+    named = (deployment.entry_point, deployment.job_package, deployment.model, deployment.environment_archive)
+    assert {uri.removeprefix(f"s3://{bucket}/") for uri in named} <= left
+    assert old not in left

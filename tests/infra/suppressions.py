@@ -34,6 +34,7 @@ class Suppression:
 BUCKET = r"Verger-\w+-Storage/Storage/Bucket/Resource"
 JOB = r"Verger-\w+-Job/JobRole/Role/DefaultPolicy/Resource"
 RUN = r"Verger-Delivery/Delivery/RunRole\w+/DefaultPolicy/Resource"
+DIFF = r"Verger-Delivery/Delivery/DiffRole/DefaultPolicy/Resource"
 EXECUTION = r"Verger-Delivery/Delivery/Execution\w+/Resource"
 
 BOUNDARY = r"Verger-Boundary/Boundary/Policy/Resource"
@@ -71,6 +72,7 @@ SUPPRESSIONS = (
         "images_bucket_arn: a bucket of images that the environment names, all of which may be read.",
     ),
     Suppression("AwsSolutions-IAM5", RUN, r"Resource::.*/(results|logs)/\*", "A prefix: the names below it are what runs write."),
+    Suppression("AwsSolutions-IAM5", DIFF, r"Resource::.*:stack/Verger-\w+-\*", "CloudFormation ends a stack's ARN with an id of its own."),
     Suppression("AwsSolutions-IAM5", RUN, r"Resource::.*/jobruns/\*", "Runs of this one application; the service picks their ids."),
     Suppression(
         "AwsSolutions-IAM5",

@@ -19,7 +19,8 @@ def trust(assembly, id_):
 
 
 @pytest.mark.parametrize(
-    ("role", "environments"), [("DeployRole", ["dev", "prod"]), ("RunRoleDev", ["dev-run"]), ("RunRoleProd", ["prod-run"])]
+    ("role", "environments"),
+    [("DiffRole", ["dev-diff", "prod-diff"]), ("DeployRole", ["dev", "prod"]), ("RunRoleDev", ["dev-run"]), ("RunRoleProd", ["prod-run"])],
 )
 def test_a_role_is_for_jobs_of_exactly_these_github_environments(assembly, role, environments):
     assert trust(assembly, role) == {
@@ -59,10 +60,10 @@ def test_a_run_role_passes_exactly_the_job_role_of_its_environment(assembly, env
     assert not [each for each in policy["Statement"] if f"Verger-{other}" in json.dumps(each) or each["Resource"] == "*"]
 
 
-def test_sessions_that_deploy_end_after_an_hour_and_those_that_follow_a_run_after_six(assembly):
+def test_sessions_that_compare_or_deploy_end_after_an_hour_and_those_that_follow_a_run_after_six(assembly):
     roles = [each for each in assembly.account.all("AWS::IAM::Role") if each.stack == STACK]
-    hours = {each.logical_id.removeprefix("Delivery")[:9]: each.properties["MaxSessionDuration"] / 3600 for each in roles}
-    assert hours == {"DeployRol": 1, "RunRoleDe": 6, "RunRolePr": 6}
+    hours = {each.logical_id.removeprefix("Delivery")[:8]: each.properties["MaxSessionDuration"] / 3600 for each in roles}
+    assert hours == {"DiffRole": 1, "DeployRo": 1, "RunRoleD": 6, "RunRoleP": 6}
 
 
 def test_the_provider_is_githubs_for_sts(assembly):

@@ -150,6 +150,27 @@ CI_MAY_NOT: list[Line] = [
     ("sts:AssumeRole", "{bootstrap}-deploy-role-111122223333-eu-west-1"),
 ]
 
+STACK = "arn:aws:cloudformation:eu-west-1:111122223333:stack"
+DIFF_MAY: list[Line] = [
+    (f"cloudformation:{action}", f"{STACK}/Verger-{stack}/1")
+    for action in ("DescribeStacks", "GetTemplate")
+    for stack in ("dev-Job", "prod-Storage")
+]
+DIFF_MAY_NOT: list[Line] = [
+    ("cloudformation:GetTemplate", f"{STACK}/Verger-Delivery/1"),
+    ("cloudformation:GetTemplate", f"{STACK}/CDKToolkit/1"),
+    ("cloudformation:GetTemplate", f"{STACK.replace('eu-west-1', 'us-east-1')}/Verger-dev-Job/1"),
+    ("cloudformation:CreateChangeSet", f"{STACK}/Verger-dev-Job/1"),
+    ("cloudformation:UpdateStack", f"{STACK}/Verger-dev-Job/1"),
+    ("cloudformation:DeleteStack", f"{STACK}/Verger-dev-Job/1"),
+    ("cloudformation:ListStacks", "*"),
+    ("sts:AssumeRole", "{bootstrap}-lookup-role-111122223333-eu-west-1"),
+    ("sts:AssumeRole", "{bootstrap}-deploy-role-111122223333-eu-west-1"),
+    ("s3:GetObject", "{bucket}/images/apples/1.jpg"),
+    ("s3:GetObject", "{assets}/artifacts/{environment}/0123.zip"),
+    ("ssm:GetParameter", "{parameter}"),
+]
+
 DEPLOY_MAY: list[Line] = [
     ("sts:AssumeRole", "{bootstrap}-deploy-role-111122223333-eu-west-1"),
     ("sts:AssumeRole", "{bootstrap}-file-publishing-role-111122223333-eu-west-1"),
@@ -162,7 +183,7 @@ DEPLOY_MAY_NOT: list[Line] = [
     ("sts:AssumeRole", "arn:aws:iam::111122223333:role/Admin"),
     ("sts:AssumeRole", "{job_role}"),
     ("iam:PassRole", "{bootstrap}-cfn-exec-role-111122223333-eu-west-1", {"iam:PassedToService": "cloudformation.amazonaws.com"}),
-    ("cloudformation:DescribeStacks", "arn:aws:cloudformation:eu-west-1:111122223333:stack/Verger-dev-Job/1"),
+    ("cloudformation:DescribeStacks", f"{STACK}/Verger-dev-Job/1"),
     ("s3:GetObject", "{bucket}/images/apples/1.jpg"),
     ("iam:CreateRole", "{deploy_role}"),
 ]
@@ -226,6 +247,11 @@ def test_a_run_reads_images_and_writes_results_and_nothing_else(environment, oth
 def test_ci_starts_and_follows_runs_of_its_application_and_nothing_else(environment, other, more):
     role = account().one("Verger-Delivery", "AWS::IAM::Role", id_=f"DeliveryRunRole{environment.capitalize()}")
     check(role, names_in(account(), environment, other), may=[*CI_MAY, *more], may_not=CI_MAY_NOT)
+
+
+def test_ci_compares_with_the_templates_of_the_environments_and_does_nothing_else():
+    role = account().one("Verger-Delivery", "AWS::IAM::Role", id_="DeliveryDiffRole")
+    check(role, names_in(account(), "dev", "prod"), may=DIFF_MAY, may_not=DIFF_MAY_NOT)
 
 
 def test_ci_deploys_through_the_roles_of_cdk_bootstrap_and_nothing_else():
@@ -303,6 +329,7 @@ def test_only_emr_serverless_for_this_application_takes_the_job_role():
 @pytest.mark.parametrize(
     ("role", "subjects"),
     [
+        ("DeliveryDiffRole", [f"repo:{REPO}:environment:dev-diff", f"repo:{REPO}:environment:prod-diff"]),
         ("DeliveryDeployRole", [f"repo:{REPO}:environment:dev", f"repo:{REPO}:environment:prod"]),
         ("DeliveryRunRoleDev", [f"repo:{REPO}:environment:dev-run"]),
         ("DeliveryRunRoleProd", [f"repo:{REPO}:environment:prod-run"]),
@@ -312,7 +339,7 @@ def test_github_takes_a_role_only_from_its_environments(role, subjects):
     cloud = account()
     resource = cloud.one("Verger-Delivery", "AWS::IAM::Role", id_=role)
     provider = cloud.one("Verger-Delivery", "AWS::IAM::OIDCProvider").arn
-    environments = [f"{name}{suffix}" for name in ("dev", "prod") for suffix in ("", "-run")]
+    environments = [f"{name}{suffix}" for name in ("dev", "prod") for suffix in ("", "-diff", "-run")]
     strangers = [
         *(subject for name in environments if (subject := f"repo:{REPO}:environment:{name}") not in subjects),
         *(subject.replace(REPO, stranger) for subject in subjects for stranger in ("example/other", "other/verger", f"{REPO}-fork")),

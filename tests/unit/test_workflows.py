@@ -123,6 +123,19 @@ def test_what_is_deployed_is_what_was_uploaded_with_its_digest() -> None:
     assert not [step for step in steps if step.get("run", "").startswith("make assembly")]
 
 
+def test_who_approves_has_seen_what_differs_from_what_is_deployed() -> None:
+    """Of the files that will be deployed, with a role that can do nothing else."""
+    found = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text())["jobs"]
+    diff, deploy = found["diff"], found["deploy"]
+    assert "diff" in deploy["needs"]
+    assert "make diff BASE=deployed" in commands(diff)
+    assert diff["environment"] == f"{deploy['environment']}-diff"
+    fetched = [[step["with"] for step in job["steps"] if "download-artifact@" in step.get("uses", "")] for job in (diff, deploy)]
+    assert fetched[0] == fetched[1]
+    (role,) = [step["with"]["role-to-assume"] for step in diff["steps"] if step.get("uses", "").startswith(CREDENTIALS)]
+    assert role == "${{ vars.AWS_DIFF_ROLE }}"
+
+
 @pytest.mark.parametrize(
     ("target", "wanted"),
     [
@@ -130,6 +143,7 @@ def test_what_is_deployed_is_what_was_uploaded_with_its_digest() -> None:
         ("deploy APPROVAL=never", ["cdk deploy --app build/assembly/prod --all --require-approval never", "sha256sum --quiet --check"]),
         ("assembly", ['cdk synth --quiet -c environment="$ENV"  --output', "mv build/assembly/.new build/assembly/prod"]),
         ("assembly REPOSITORY=example/verger", ['-c environment="$ENV" -c repository="$REPOSITORY" --output']),
+        ("gc", ["cdk gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true"]),
         ("destroy", ['cdk destroy --all -c environment="$ENV"']),
         (
             "environment",
@@ -142,7 +156,7 @@ def test_a_target_runs_on_one_environment(target: str, wanted: list[str]) -> Non
     told = make("-n", *target.split(), "ENV=prod")
     assert told.returncode == 0
     assert not [line for line in wanted if line not in told.stdout]
-    assert "placeholders" not in told.stdout or target == "destroy"
+    assert "placeholders" not in told.stdout or target in ("destroy", "gc")
 
 
 def test_a_run_without_a_name_is_one_line_before_anything_is_asked() -> None:
