@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation import models, parsing
-from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.exceptions import UnformattedGetAttTemplateException, ValidationError
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
+from werkzeug.exceptions import HTTPException
 
 from bootstrap.rehearsal.dependencies import dependants_first
+from bootstrap.rehearsal.emr.refusal import Refused
 
 
 class ChangeSetNotFound(ServiceException):  # type: ignore[misc]  # moto is not type-checked here
@@ -25,6 +28,10 @@ class ChangeSetNotFound(ServiceException):  # type: ignore[misc]  # moto is not 
 
     code = "ChangeSetNotFound"
 
+
+# How a resource is refused, which CloudFormation then reports: by a service through its API, by moto's own (two families), by EMR
+# Serverless, for an attribute that it lacks, or as a thing that the stand-in lacks. Anything else is a bug here, and ends the request.
+REFUSALS = (BotoCoreError, ClientError, ServiceException, HTTPException, Refused, UnformattedGetAttTemplateException, NotImplementedError)
 
 Backend = models.CloudFormationBackend
 
@@ -112,7 +119,7 @@ def _execute_change_set(self: Any, change_set_name: str, stack_name: str | None 
     stack.resource_map.cross_stack_resources = self.exports
     try:
         change_set.apply()
-    except Exception as error:  # noqa: BLE001  whatever a resource fails with is CloudFormation's to report
+    except REFUSALS as error:
         _roll_back(stack, kind, before, str(error) or repr(error))
         return
     stack.template, stack.tags = change_set.template, change_set.tags or stack.tags
@@ -142,7 +149,7 @@ def _delete_stack(self: Any, name_or_stack_id: str) -> None:
             raise ValidationError(message=f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled")
         try:
             stack.delete()
-        except Exception as error:  # noqa: BLE001  whatever a resource fails with is CloudFormation's to report
+        except REFUSALS as error:
             _finish(stack, "DELETE_FAILED", str(error) or repr(error))
             return
         for export in stack.exports:
