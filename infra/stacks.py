@@ -40,7 +40,7 @@ class StorageStack(EnvironmentStack):
     def __init__(self, scope: Construct, *, environment: Environment, delete_data: bool) -> None:
         super().__init__(scope, "Storage", environment=environment, description="Verger: images, results, artifacts and logs")
         self.storage = Storage(self, "Storage", environment=environment, delete_data=delete_data)
-        if delete_data:
+        if self.storage.emptied:
             tag_cleaner(self, tags_of(environment))
 
 

@@ -21,8 +21,8 @@ class Storage(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, environment: Environment, delete_data: bool) -> None:
         super().__init__(scope, id_)
-        deleted = environment.disposable and delete_data
-        removal = RemovalPolicy.DESTROY if deleted else RemovalPolicy.RETAIN
+        self.emptied = environment.disposable and delete_data
+        removal = RemovalPolicy.DESTROY if self.emptied else RemovalPolicy.RETAIN
         self.key = kms.Key(self, "Key", enable_key_rotation=True, removal_policy=removal) if environment.customer_managed_key else None
         self.bucket = s3.Bucket(
             self,
@@ -37,7 +37,7 @@ class Storage(Construct):
             versioned=True,
             lifecycle_rules=_lifecycle(environment),
             removal_policy=removal,
-            auto_delete_objects=deleted,
+            auto_delete_objects=self.emptied,
         )
 
 
