@@ -18,6 +18,8 @@ HINTS = {
     "AccessDenied": "the role or user lacks this permission; infra/delivery.py lists what starting and following a run needs",
     "ConflictException": "this was asked for before with other settings; --again makes it a new run",
     "ExpiredToken": "the credentials have expired; get new ones and ask again",
+    "InvalidAccessKeyId": "AWS does not know these credentials; which profile is this? aws sts get-caller-identity",
+    "NoSuchBucket": "the bucket's name is the output BucketName of `cdk deploy`",
     "ParameterNotFound": "deploy the environment first, or name the region that it is in with --region",
     "ResourceNotFoundException": "it may have been deleted, or deployed again meanwhile",
     "Throttling": "AWS asks for fewer requests; try again in a minute",
@@ -27,9 +29,10 @@ HINTS = {
 }
 
 
-def client(service: str, *, region: str | None) -> Any:
-    """A boto3 client that retries; region None is the one of the profile or of AWS_REGION."""
-    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "total_max_attempts": RETRIES}))
+def client(service: str, *, region: str | None, connections: int = 10) -> Any:
+    """A boto3 client that retries; region None is the one of the profile or of AWS_REGION. connections: requests at once."""
+    retries = {"mode": "standard", "total_max_attempts": RETRIES}
+    return boto3.client(service, region_name=region, config=Config(retries=retries, max_pool_connections=connections))
 
 
 @contextmanager
