@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
     _add_stage(verbs.add_parser("stage", help="a folder of images to S3, and only what is not there yet", allow_abbrev=False))
+    _add_doctor(verbs.add_parser("doctor", help="whether a run would find all that it needs, before it costs anything", allow_abbrev=False))
     _add_submit(verbs.add_parser("submit", help="a run on EMR Serverless, started and followed", allow_abbrev=False))
     _add_rehearse(verbs.add_parser("rehearse", help="all of it against a stand-in for AWS on this machine", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
@@ -201,6 +202,20 @@ def _stage(flags: argparse.Namespace) -> None:
     from bootstrap.upload import Target
 
     stage(flags.source, Target.parse(flags.target), region=flags.region, dry=flags.dry_run, as_json=flags.json)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--environment", required=True, metavar="NAME", help="deployed environment, such as dev (required)")
+    add("--region", metavar="REGION", help="AWS region of the environment (default: the profile's, or AWS_REGION)")
+    add("--json", action="store_true", help="the findings for a machine (default: a table)")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(flags: argparse.Namespace) -> None:
+    from bootstrap.doctor import doctor
+
+    doctor(flags.environment, region=flags.region, as_json=flags.json)
 
 
 def _add_submit(parser: argparse.ArgumentParser) -> None:
