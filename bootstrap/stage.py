@@ -65,8 +65,9 @@ def stage(source: str, target: Target, *, region: str | None, dry: bool, as_json
     totals = _upload(listing, target, region=region, dry=dry)
     _print(totals, dry=dry, as_json=as_json)
     if failures := totals.failures:
-        few = _few([each.name for each in failures])
-        raise BootstrapError(f"{len(failures)} of {totals.files} files failed: {few}", "the same command tries them again, and only them")
+        few, again = _few([each.name for each in failures]), "the same command tries them again, and only them"
+        hint = WHY_ALL if all(each.by_s3 for each in failures) else again
+        raise BootstrapError(f"{len(failures)} of {totals.files} files failed: {few}", hint)
 
 
 def _upload(listing: Listing, target: Target, *, region: str | None, dry: bool) -> Totals:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from bootstrap.errors import UsageError
 from bootstrap.folder import Failure, File
@@ -65,12 +65,14 @@ class Uploader:
         self._sizes = dict(_sizes(s3, target))
 
     def bring(self, file: File) -> Outcome:
-        """Has the file in S3, and says how. ClientError where no other file would fare better."""
+        """Has the file in S3, and says how. ClientError or BotoCoreError where no other file would fare better."""
         key = self._target.prefix + file.name
         if (length := len(key.encode())) > MOST_KEY_BYTES:
             return Failure(file.name, f"its key would have {length} bytes, and S3 takes {MOST_KEY_BYTES}")
         try:
             return self._bring(file, key)
+        except BotoCoreError:  # some of which are OSErrors as well: the network is gone, not the file
+            raise
         except OSError as error:
             return Failure(file.name, error.strerror or str(error))
         except ClientError as error:

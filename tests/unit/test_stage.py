@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from bootstrap import stage, upload
 from bootstrap.cli import main
@@ -294,17 +294,38 @@ def test_a_bucket_that_is_not_there_is_one_line(photos: Path, bucket: S3Path, ca
     assert hint == "hint: the bucket's name is the output BucketName of `cdk deploy`"
 
 
-def test_credentials_that_expire_on_the_way_end_it_at_once(
-    photos: Path, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def expired(_uploader: Uploader, _file: File, _key: str, _checksum: str) -> None:
-        raise ClientError({"Error": {"Code": "ExpiredToken", "Message": "The provided token has expired."}}, "PutObject")
+EXPIRED = ClientError({"Error": {"Code": "ExpiredToken", "Message": "The provided token has expired."}}, "PutObject")
 
-    monkeypatch.setattr(Uploader, "_upload", expired)
+
+@pytest.mark.parametrize(
+    ("error", "problem", "hint"),
+    [
+        (EXPIRED, "ExpiredToken: The provided token has expired.", "the credentials have expired; get new ones and ask again"),
+        (
+            ReadTimeoutError(endpoint_url="http://s3"),
+            'Read timeout on endpoint URL: "http://s3"',
+            "is the network there",
+        ),  # an OSError, too
+    ],
+    ids=["expired", "timeout"],
+)
+def test_what_no_other_file_would_fare_better_with_ends_it_at_once(
+    error: Exception,
+    problem: str,
+    hint: str,
+    photos: Path,
+    target: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(_uploader: Uploader, _file: File, _key: str, _checksum: str) -> None:
+        raise error
+
+    monkeypatch.setattr(Uploader, "_upload", broken)
     assert main(["stage", str(photos), target]) == 1
-    problem, hint = capsys.readouterr().err.splitlines()
-    assert problem == f"error: uploading to {target}: ExpiredToken: The provided token has expired."
-    assert hint == "hint: the credentials have expired; get new ones and ask again"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"error: uploading to {target}: {problem}"
+    assert lines[1].startswith(f"hint: {hint}")
 
 
 def test_an_interrupt_says_how_far_it_came_and_a_repeat_goes_on_from_there(
