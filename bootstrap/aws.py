@@ -15,9 +15,13 @@ from bootstrap.errors import BootstrapError
 RETRIES = 10  # boto3's standard mode waits up to 20 s before each: minutes of throttling or of no network, in all
 
 HINTS = {
+    "404": "it is not there; cdk deploy uploads what is missing",  # a HEAD's answer has no code but its status
     "AccessDenied": "the role or user lacks this permission; infra/delivery.py lists what starting and following a run needs",
     "ConflictException": "this was asked for before with other settings; --again makes it a new run",
     "ExpiredToken": "the credentials have expired; get new ones and ask again",
+    "InvalidAccessKeyId": "AWS does not know these credentials; which profile is this? aws sts get-caller-identity",
+    "NoSuchEntity": "deploy the environment again",
+    "NoSuchBucket": "the bucket's name is the output BucketName of `cdk deploy`",
     "ParameterNotFound": "deploy the environment first, or name the region that it is in with --region",
     "ResourceNotFoundException": "it may have been deleted, or deployed again meanwhile",
     "Throttling": "AWS asks for fewer requests; try again in a minute",
@@ -27,20 +31,29 @@ HINTS = {
 }
 
 
-def client(service: str, *, region: str | None) -> Any:
-    """A boto3 client that retries; region None is the one of the profile or of AWS_REGION."""
-    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "total_max_attempts": RETRIES}))
+class Denied(BootstrapError):
+    """AWS knows who asks, and does not let them."""
+
+
+DENIED = ("AccessDenied", "403", "Forbidden", "UnauthorizedOperation")
+
+
+def client(service: str, *, region: str | None, connections: int = 10) -> Any:
+    """A boto3 client that retries; region None is the one of the profile or of AWS_REGION. connections: requests at once."""
+    retries = {"mode": "standard", "total_max_attempts": RETRIES}
+    return boto3.client(service, region_name=region, config=Config(retries=retries, max_pool_connections=connections))
 
 
 @contextmanager
 def foreseen(doing: str) -> Iterator[None]:
-    """What AWS refuses inside, as a BootstrapError that says what was being done."""
+    """What AWS refuses inside, as a BootstrapError that says what was being done; Denied for want of a permission."""
     try:
         yield
     except ClientError as error:
         code, message = str(error.response["Error"].get("Code", "")), str(error.response["Error"].get("Message", ""))
         hint = next((hint for known, hint in HINTS.items() if code.startswith(known)), "")
-        raise BootstrapError(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
+        kind = Denied if code.startswith(DENIED) else BootstrapError
+        raise kind(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
     except NoCredentialsError as error:
         raise BootstrapError(f"{doing}: no AWS credentials", "aws configure sso, or set AWS_PROFILE") from error
     except NoRegionError as error:

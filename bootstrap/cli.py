@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
     add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
+    _add_stage(verbs.add_parser("stage", help="a folder of images to S3, and only what is not there yet", allow_abbrev=False))
+    _add_doctor(verbs.add_parser("doctor", help="whether a run would find all that it needs, before it costs anything", allow_abbrev=False))
     _add_submit(verbs.add_parser("submit", help="a run on EMR Serverless, started and followed", allow_abbrev=False))
     _add_rehearse(verbs.add_parser("rehearse", help="all of it against a stand-in for AWS on this machine", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
@@ -183,6 +185,37 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield lambda doing: print(f"{erase}{doing} …", end="", file=sys.stderr, flush=True)
     finally:
         print(erase, end="", file=sys.stderr, flush=True)
+
+
+def _add_stage(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SRC", help="folder on this machine; what is in it is uploaded (required)")
+    add("target", metavar="s3://BUCKET/images/", help="folder in S3 that it is uploaded to (required)")
+    add("--region", metavar="REGION", help="AWS region of the bucket (default: the profile's, or AWS_REGION)")
+    add("--dry-run", action="store_true", help="say what would be uploaded, and write nothing")
+    add("--json", action="store_true", help="the totals for a machine (default: a table)")
+    parser.set_defaults(run=_stage)
+
+
+def _stage(flags: argparse.Namespace) -> None:
+    from bootstrap.stage import stage
+    from bootstrap.upload import Target
+
+    stage(flags.source, Target.parse(flags.target), region=flags.region, dry=flags.dry_run, as_json=flags.json)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--environment", required=True, metavar="NAME", help="deployed environment, such as dev (required)")
+    add("--region", metavar="REGION", help="AWS region of the environment (default: the profile's, or AWS_REGION)")
+    add("--json", action="store_true", help="the findings for a machine (default: a table)")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(flags: argparse.Namespace) -> None:
+    from bootstrap.doctor import doctor
+
+    doctor(flags.environment, region=flags.region, as_json=flags.json)
 
 
 def _add_submit(parser: argparse.ArgumentParser) -> None:

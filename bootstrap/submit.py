@@ -39,8 +39,7 @@ class Order:
     again: bool = False
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(ENVIRONMENT, self.environment):
-            raise UsageError(f"--environment {self.environment!r} is no environment's name", "see infra/environments.toml")
+        check_environment(self.environment)
         if not re.fullmatch(NAME, self.results):
             raise UsageError(f"--results {self.results!r} is no name for a run", "letters, digits, dots, dashes and underscores, up to 128")
 
@@ -62,6 +61,12 @@ class Run:
     def logs(self) -> str:
         """The folder that its logs arrive in, minutes after they are written."""
         return f"s3://{self.deployment.bucket}/{LOGS}/applications/{self.deployment.application_id}/jobs/{self.id}/"
+
+
+def check_environment(name: str) -> None:
+    """UsageError for what cannot be the name of an environment."""
+    if not re.fullmatch(ENVIRONMENT, name):
+        raise UsageError(f"--environment {name!r} is no environment's name", "see infra/environments.toml")
 
 
 def find_deployment(environment: str, *, region: str | None) -> Deployment:

@@ -59,6 +59,10 @@ class Rehearsal:
         context = ["-c", f"environment={self.environment}", "-c", f"delete_data={self.environment}"]
         return self.aws.run(["cdk", verb, *arguments, *context, "--no-color"], cwd=self.workspace)
 
+    def bootstrap(self, verb: str, *arguments: str) -> str:
+        """A command of ours."""
+        return self.aws.run([sys.executable, "-m", "bootstrap", verb, *arguments], cwd=REPOSITORY)
+
     def outputs(self) -> dict[str, str]:
         """Of the job's stack."""
         [stack] = self.aws.client("cloudformation").describe_stacks(StackName=f"{self.stack}-Job")["Stacks"]
@@ -127,15 +131,21 @@ def deploy(rehearsal: Rehearsal) -> str:
 
 
 def upload(rehearsal: Rehearsal) -> str:
-    s3, bucket = rehearsal.aws.client("s3"), rehearsal.deployment().bucket
-    files = [file for file in rehearsal.images.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    """By the command that an operator would type, and once more: nothing is uploaded twice."""
+    said = [
+        json.loads(rehearsal.bootstrap("stage", str(rehearsal.images), f"s3://{rehearsal.deployment().bucket}/{IMAGES}/", "--json"))
+        for _ in range(2)
+    ]
+    if said[1]["uploaded"] or said[1]["skipped"] != said[0]["uploaded"]:
+        raise BootstrapError(f"files are uploaded twice: {said[1]['uploaded']}", "does the stand-in keep their checksums?")
+    return f"{said[0]['uploaded']} files, {said[0]['bytes']:,} bytes, none of them twice"
 
-    def put(file: Path) -> None:
-        s3.upload_file(str(file), bucket, f"{IMAGES}/{file.relative_to(rehearsal.images).as_posix()}")
 
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        list(pool.map(put, files))
-    return f"{len(files)} files"
+def examine(rehearsal: Rehearsal) -> str:
+    """All that a run needs is there, as far as that can be asked."""
+    said = json.loads(rehearsal.bootstrap("doctor", "--environment", rehearsal.environment, "--json"))
+    warnings = ", ".join(check for check, finding in said["findings"].items() if finding["state"] != "ok")
+    return f"{len(said['findings'])} checks, {f'warnings: {warnings}' if warnings else 'all well'}"
 
 
 def start(rehearsal: Rehearsal) -> str:
@@ -236,7 +246,8 @@ STEPS = {
     "build": build,
     "cdk bootstrap": bootstrap,
     "cdk deploy": deploy,
-    "upload images": upload,
+    "stage images": upload,
+    "doctor": examine,
     "start-job-run, as printed": start,
     "follow": follow,
     "fetch": fetch,

@@ -1,0 +1,74 @@
+"""Whether the role of a run may do what a run does, as IAM's simulator says.
+
+The simulator reads the role's policies and boundary, not a bucket's or a key's own policy ("SimulatePrincipalPolicy", IAM API Reference).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bootstrap.aws import client, foreseen
+from bootstrap.findings import Finding
+from job.contract import IMAGES, LOGS, RESULTS
+from job.submission import Deployment
+
+REMEDY = "deploy the environment again; its statements are in infra/security.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Actions on a resource. context: keys of conditions, as the request would have them."""
+
+    actions: tuple[str, ...]
+    resource: str
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_role(deployment: Deployment) -> Finding:
+    """Reads images and artifacts, writes results and logs."""
+    refused = [each for need in needs_of(deployment) for each in _refused(deployment, need)]
+    if refused:
+        return Finding("fail", f"{deployment.job_role_arn} may not {'; '.join(refused)}", REMEDY)
+    return Finding("ok", "reads images and artifacts, writes results and logs")
+
+
+def check_key(deployment: Deployment) -> Finding:
+    """The bucket's own key, where it has one."""
+    s3 = client("s3", region=deployment.region)
+    with foreseen(f"asking how {deployment.bucket} is encrypted"):
+        [rule] = s3.get_bucket_encryption(Bucket=deployment.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    chosen = rule["ApplyServerSideEncryptionByDefault"]
+    if not (key := chosen.get("KMSMasterKeyID")):
+        return Finding("ok", f"{chosen['SSEAlgorithm']}, no key of your own")
+    by_s3 = {"kms:ViaService": f"s3.{deployment.region}.amazonaws.com"}
+    if refused := _refused(deployment, Need(("kms:Decrypt", "kms:GenerateDataKey"), key, by_s3)):
+        return Finding("fail", f"{deployment.job_role_arn} may not {'; '.join(refused)}", REMEDY)
+    return Finding("ok", f"{key}, which the role may use")
+
+
+def needs_of(deployment: Deployment) -> list[Need]:
+    """What a run asks of S3."""
+    partition = deployment.job_role_arn.split(":")[1]
+    bucket = f"arn:{partition}:s3:::{deployment.bucket}"
+    files = (deployment.entry_point, deployment.job_package, deployment.model, deployment.environment_archive)
+    return [
+        Need(("s3:ListBucket",), bucket, {"s3:prefix": f"{IMAGES}/"}),
+        Need(("s3:GetObject",), f"{bucket}/{IMAGES}/label/image.jpg"),
+        *(Need(("s3:GetObject",), f"arn:{partition}:s3:::{file.removeprefix('s3://')}") for file in files),
+        Need(("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), f"{bucket}/{RESULTS}/run/{RESULTS}"),
+        Need(("s3:PutObject",), f"{bucket}/{LOGS}/applications/driver"),
+    ]
+
+
+def _refused(deployment: Deployment, need: Need) -> list[str]:
+    """Each action that is not allowed, and on what."""
+    context = [{"ContextKeyName": key, "ContextKeyType": "string", "ContextKeyValues": [value]} for key, value in need.context.items()]
+    with foreseen("simulating the role"):
+        answer = client("iam", region=deployment.region).simulate_principal_policy(
+            PolicySourceArn=deployment.job_role_arn,
+            ActionNames=list(need.actions),
+            ResourceArns=[need.resource],
+            ContextEntries=context,
+        )
+    return [f"{each['EvalActionName']} {need.resource}" for each in answer["EvaluationResults"] if each["EvalDecision"] != "allowed"]
