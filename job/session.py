@@ -25,6 +25,20 @@ from job.errors import Interrupted, SparkFailed
 Result = TypeVar("Result")
 
 ATTEMPTS = 4  # of a task, as on a cluster; a local session would try once
+ANY = str(2**31 - 1)
+
+# A task that failed twice on an executor is tried on another: one without a disk fails all that it is given, sooner than any
+# other is free, and a task's four attempts would all be its. Nothing else is held against an executor: in a run of hours each
+# has some failed tasks, where S3 was away for a while.
+ELSEWHERE = {
+    "enabled": "true",
+    "task.maxTaskAttemptsPerExecutor": "2",
+    "task.maxTaskAttemptsPerNode": str(ATTEMPTS - 1),  # Spark refuses more
+    "stage.maxFailedTasksPerExecutor": ANY,
+    "stage.maxFailedExecutorsPerNode": ANY,
+    "application.maxFailedTasksPerExecutor": ANY,
+    "application.maxFailedExecutorsPerNode": ANY,
+}
 STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
 
 # Memory that a task has freed goes back to the system instead of staying with the worker: Arrow's own pool keeps it, and
@@ -49,7 +63,10 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
     for name, value in (WORKER_ENVIRONMENT | places).items():
         conf.setExecutorEnv(name, value)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM, with a master and settings of its own
-    if not submitted:
+    if submitted:
+        for name, value in ELSEWHERE.items():
+            conf.setIfMissing(f"spark.excludeOnFailure.{name}", value)
+    else:
         _configure_local(conf, session)
     with _spark_log(wanted=not submitted and not session.verbose) as log:
         with _stderr_to(log):

@@ -72,20 +72,25 @@ def native() -> str:
     return lacking(f"no environment is built for {sys.platform} on {platform.machine()}")
 
 
+def turn_to_python_here(unpacked: Path) -> None:
+    """Turns the links and `home` of an environment to a Python that is here: the release's own may not be."""
+    interpreter = Path(sys._base_executable).resolve()
+    for link in (unpacked / "bin").iterdir():
+        assert str(link.readlink()) == DEFAULT_RELEASE.interpreter
+        link.unlink()
+        link.symlink_to(interpreter)
+    settings = unpacked / "pyvenv.cfg"
+    settings.write_text(settings.read_text().replace(str(Path(DEFAULT_RELEASE.interpreter).parent), str(interpreter.parent)))
+
+
 @pytest.fixture(scope="session")
 def unpacked(environments: Mapping[str, Path], native: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This machine's environment, its links and `home` turned to a Python that is here: the release's own may not be."""
+    """This machine's environment, around a Python that is here."""
     if sys.version_info[:2] != tuple(map(int, DEFAULT_RELEASE.python.split("."))):
         lacking(f"this is Python {platform.python_version()}, and the environment is for {DEFAULT_RELEASE.python}")
     folder = tmp_path_factory.mktemp("unpacked")
     subprocess.run(["tar", "-xzf", str(environments[native] / ENVIRONMENT_ARCHIVE), "-C", str(folder)], check=True)  # as Spark does
-    interpreter = Path(sys._base_executable).resolve()
-    for link in (folder / "bin").iterdir():
-        assert str(link.readlink()) == DEFAULT_RELEASE.interpreter
-        link.unlink()
-        link.symlink_to(interpreter)
-    settings = folder / "pyvenv.cfg"
-    settings.write_text(settings.read_text().replace(str(Path(DEFAULT_RELEASE.interpreter).parent), str(interpreter.parent)))
+    turn_to_python_here(folder)
     return folder
 
 

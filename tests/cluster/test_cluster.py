@@ -1,0 +1,80 @@
+"""The job on a cluster, sent there as to EMR Serverless: what this machine alone gives, whatever happens to executors."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from job.contract import SUMMARY
+from job.submission import PYTHON
+from tests.cluster.conftest import Upload
+from tests.spark.conftest import MODEL, ended, grid_means, process, read, rows
+from tests.standalone import Cluster
+
+PATIENCE_S = 180
+
+
+def wait_for_features(results: Path) -> None:
+    """Until a task has written some, wherever they lie until they are published."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(results.rglob("part-*.parquet")):
+        assert time.monotonic() < deadline, f"no features in {results}"
+        time.sleep(0.02)
+
+
+def assert_whole(results: Path, images: Path) -> None:
+    """Features of each image, once, and those that NumPy computes."""
+    features = read(results / "features")
+    assert features["path"].to_pylist() == sorted(map(str, images.iterdir()))
+    means = {file.stat().st_ino: grid_means(str(file)) for file in sorted(images.iterdir())[:5]}
+    expected = np.stack([means[Path(path).stat().st_ino] for path in features["path"].to_pylist()])
+    np.testing.assert_allclose(rows(features), expected, atol=1e-5)
+
+
+def test_a_cluster_gives_what_this_machine_gives(cluster: Cluster, upload: Upload, mixed: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    flags = ("run", "--images", mixed, "--results")
+    with ended(process(*flags, here, "--model", MODEL)) as alone, ended(upload.submit(cluster, *flags, there)) as running:
+        out, err = running.communicate(timeout=PATIENCE_S)
+        _, said = alone.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, out + err[-3000:]
+    assert alone.returncode == 0, said
+    assert "30 listed" in out
+    assert read(there / "features").equals(read(here / "features")), "bit-identical"
+    assert read(there / "faults").equals(read(here / "faults"))
+    with np.load(there / "pca" / "model.npz") as found, np.load(here / "pca" / "model.npz") as expected:
+        for name in expected.files:
+            # rows are folded in the same order on any machine, and merged in the order in which tasks end: some ulps
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(rows(read(there / "projections"), "projection"), rows(read(here / "projections"), "projection"), atol=1e-6)
+    assert json.loads((there / SUMMARY).read_text())["featurize"]["spark"] == {"master": cluster.url, "slots": 2}
+    for worker in cluster.workers:
+        (folder,) = max((worker.home / "work").iterdir()).iterdir()  # of the last application: app-TIME-NUMBER
+        assert (folder / PYTHON).exists(), "packages were sent to each executor"
+        assert (folder / "job.zip").is_file(), "so was the job"
+
+
+def test_an_executor_that_is_killed_is_replaced_and_its_images_are_read_again(
+    cluster: Cluster, upload: Upload, many: Path, tmp_path: Path
+) -> None:
+    with ended(upload.submit(cluster, "featurize", "--images", many, "--results", tmp_path / "results")) as running:
+        wait_for_features(tmp_path / "results")
+        (executor,) = cluster.workers[0].executors()
+        executor.kill()
+        out, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, out + err[-3000:]
+    assert "Command exited with code 137" in err
+    assert_whole(tmp_path / "results", many)
+
+
+def test_a_worker_that_loses_its_disk_does_not_lose_the_run(cluster: Cluster, upload: Upload, many: Path, tmp_path: Path) -> None:
+    with ended(upload.submit(cluster, "run", "--images", many, "--results", tmp_path / "results")) as running:
+        wait_for_features(tmp_path / "results")
+        cluster.workers[0].lose_disk()
+        out, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, out + err[-3000:]
+    assert_whole(tmp_path / "results", many)
+    assert read(tmp_path / "results" / "projections").num_rows == len(list(many.iterdir()))
