@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.bench import end_to_end, featurize, rerun, s3
 from tests.bench.data import shared_data
 from tests.bench.harness import ROOT, BenchError, Setting, cores
+from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
@@ -30,6 +31,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "rerun-12000": rerun.nothing_to_do,
     "new-on-12000": rerun.new_on_top,
     "s3-requests": s3.requests,
+    "s3-latency": latency,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,
 }

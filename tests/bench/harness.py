@@ -66,10 +66,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has no affinity
 
 
-def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None) -> Finished:
+def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None, **surroundings: str) -> Finished:
     """Runs `python ARGUMENTS` to its end; `watch` is called with its process id every SAMPLE_S. BenchError where it fails."""
-    surroundings = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    return run(setting, [sys.executable, *map(str, arguments)], surroundings, watch=watch)
+    spark = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    return run(setting, [sys.executable, *map(str, arguments)], spark | surroundings, watch=watch)
 
 
 def run(
@@ -116,9 +116,11 @@ class JobRun:
         return count
 
 
-def run_job(setting: Setting, verb: str, *flags: str | Path, results: Path, watch: Callable[[int], None] | None = None) -> JobRun:
-    """`python -m job VERB FLAGS --results RESULTS --quiet`."""
-    done = run_python(setting, "-m", "job", verb, *flags, "--results", results, "--quiet", watch=watch)
+def run_job(
+    setting: Setting, verb: str, *flags: str | Path, results: Path, watch: Callable[[int], None] | None = None, **surroundings: str
+) -> JobRun:
+    """`python -m job VERB FLAGS --results RESULTS --quiet`, with `surroundings` in its environment."""
+    done = run_python(setting, "-m", "job", verb, *flags, "--results", results, "--quiet", watch=watch, **surroundings)
     return JobRun(done.seconds, json.loads((results / "summary.json").read_text()))
 
 

@@ -12,15 +12,13 @@ import asyncio
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
-from tests.bench.harness import ROOT, Figures, Setting, alternate, line, middle, ratio, run_python, scale_note
+from tests.bench.harness import Figures, Setting, alternate, line, middle, ratio, run_python, scale_note
+from tests.bench.s3_server import store
 
 GETS, LATENCY_MS, BYTES, AT_ONCE = 4_000, 30, 5_000, 32
 BUCKET = "bench"
@@ -29,7 +27,7 @@ BUCKET = "bench"
 def requests(setting: Setting) -> str:
     """Processor milliseconds a GET of the job's reader, of obstore's asyncio interface and of boto3."""
     count = setting.scaled(GETS)
-    with _store() as url:
+    with store(LATENCY_MS, ["--bytes", str(BYTES)]) as (url, _):
         runs = alternate({side: partial(_measured, setting, side, url, count) for side in SIDES}, repeats=setting.repeats)
     return line(
         "s3-requests",
@@ -40,14 +38,6 @@ def requests(setting: Setting) -> str:
         f"boto3 / reader {ratio(runs['boto3'], runs['reader'], 'ms'):.1f} x",
         f"n={setting.repeats}",
     )
-
-
-@contextmanager
-def _store() -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.bench.s3_server", "--milliseconds", str(LATENCY_MS), "--bytes", str(BYTES)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()  # leaving closes its stdin, which ends it
 
 
 def _measured(setting: Setting, side: str, url: str, count: int) -> Figures:

@@ -1,0 +1,92 @@
+"""`featurize` over S3: against itself without latency, against the same objects as files, and one request at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import psutil
+
+from tests.bench.data import image_folder, model_file
+from tests.bench.harness import (
+    Figures,
+    Runs,
+    Setting,
+    alternate,
+    cores,
+    fresh,
+    line,
+    middle,
+    ratio,
+    require,
+    run_job,
+    scale_note,
+)
+from tests.bench.s3_server import store
+
+IMAGES, FEW, LATENCY_MS = 12_000, 1_200, 30
+IMAGES_OF_BUCKET = "s3://bench"
+S3 = {
+    "AWS_ACCESS_KEY_ID": "bench",
+    "AWS_SECRET_ACCESS_KEY": "bench",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+SERIAL = {"PYSPARK_SUBMIT_ARGS": "--conf spark.python.daemon.module=tests.bench.s3_serial pyspark-shell"}
+
+
+def latency(setting: Setting) -> str:
+    """Images/s of the featurize stage. "workers wait": the share of their time in which they had nothing to decode.
+
+    The store shares the cores with the job: against local files its processor time, taken from the operating system, is given
+    back: seconds - processor seconds / cores. Against the job without latency it is on both sides.
+    """
+    count, few = setting.scaled(IMAGES), setting.scaled(FEW)
+    folder, small = image_folder(setting, count), image_folder(setting, few)
+    model_file(setting)  # made before anything is timed
+    late = store(LATENCY_MS, ["--folder", str(folder)])
+    soon = store(0, ["--folder", str(folder)])
+    slow = store(LATENCY_MS, ["--folder", str(small)])
+    with late as far, soon as near, slow as serial:
+        sides = {
+            f"{LATENCY_MS} ms": partial(_from_store, setting, count, far),
+            "0 ms": partial(_from_store, setting, count, near),
+            "files": partial(_featurize, setting, count, images=str(folder)),
+            "serial": partial(_from_store, setting, few, serial, **SERIAL),
+        }
+        runs = alternate(sides, repeats=setting.repeats, once=["serial"])
+    return _line(setting, count, runs)
+
+
+def _line(setting: Setting, count: int, runs: dict[str, Runs]) -> str:
+    late, soon, files, serial = runs.values()
+    return line(
+        "s3-latency",
+        scale_note(setting, IMAGES, count, "images"),
+        f"{LATENCY_MS} ms {middle(late, 'rate'):.1f} images/s, workers wait {middle(late, 'read'):.1%}",
+        f"0 ms {middle(soon, 'rate'):.1f} images/s {ratio(late, soon, 'rate'):.1%} (at least 95 %)",
+        f"files {middle(files, 'rate'):.1f} images/s {ratio(late, files, 'rate'):.1%},"
+        f" the store's {middle(late, 'store ms'):.3f} ms CPU a GET allowed for {ratio(late, files, 'allowed'):.1%} (at least 90 %)",
+        f"one request at a time {middle(serial, 'rate'):.1f} images/s, {ratio(late, serial, 'rate'):.1f}x",
+        f"n={setting.repeats}",
+    )
+
+
+def _from_store(setting: Setting, count: int, peer: tuple[str, int], **surroundings: str) -> Figures:
+    url, pid = peer
+    before = _cpu_s(pid)
+    found = _featurize(setting, count, images=IMAGES_OF_BUCKET, AWS_ENDPOINT_URL_S3=url, AWS_ENDPOINT_URL=url, **S3, **surroundings)
+    spent = _cpu_s(pid) - before
+    return found | {"allowed": count / (count / found["rate"] - spent / cores()), "store ms": 1e3 * spent / count}
+
+
+def _featurize(setting: Setting, count: int, *, images: str, **surroundings: str) -> Figures:
+    results = fresh(setting.work / "results")
+    done = run_job(setting, "featurize", "--images", images, "--model", model_file(setting), results=results, **surroundings)
+    require(done.images == count, f"verger has features of {done.images} of {count} images")
+    rate, steps = count / done.stages["featurize"], done.summary["featurize"]["worker_seconds"]
+    return {"rate": rate, "allowed": rate, "listing": done.stages["listing"], "read": steps["read"] / sum(steps.values())}
+
+
+def _cpu_s(pid: int) -> float:
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
