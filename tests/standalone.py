@@ -58,12 +58,16 @@ class Cluster:
     home: Path
     workers: list[Worker] = field(default_factory=list)
 
-    def submit(self, *words: str | Path, confs: Sequence[str] = (), cwd: Path, **environment: str) -> subprocess.Popen[str]:
-        """`spark-submit --master URL … WORDS` from the folder `cwd`, in client mode."""
+    def command(self, *words: str | Path, confs: Sequence[str] = ()) -> list[str]:
+        """`spark-submit --master URL … WORDS`, in client mode; DAEMONS belong into its environment."""
         flags = [flag for conf in (*self.confs, *confs) for flag in ("--conf", conf)]
+        return [SPARK_SUBMIT, "--master", self.url, *flags, *map(str, words)]
+
+    def submit(self, *words: str | Path, confs: Sequence[str] = (), cwd: Path, **environment: str) -> subprocess.Popen[str]:
+        """Starts that from the folder `cwd`, where no module of the repository is on Python's path."""
         surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.Popen(
-            [SPARK_SUBMIT, "--master", self.url, *flags, *map(str, words)],
+            self.command(*words, confs=confs),
             cwd=cwd,
             env=surroundings | DAEMONS | environment,
             stdin=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.bench import end_to_end, featurize, rerun, s3
 from tests.bench.data import shared_data
+from tests.bench.executors import executors
 from tests.bench.harness import ROOT, BenchError, Setting, cores
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -32,6 +33,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "new-on-12000": rerun.new_on_top,
     "s3-requests": s3.requests,
     "s3-latency": latency,
+    "executors": executors,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,
 }
