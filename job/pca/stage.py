@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from hashlib import sha256
+from math import isqrt
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_BLOCK = 512  # rows read at once: 3 MB, small beside the scatters that they are folded into
 ROWS_PER_TASK = 1024  # at least: below this a second task costs more, in files to write and merge, than it saves
+MANY_SHARES = 64  # of moments: beyond, one reader would take minutes to fetch 13 MB of each, and groups of them are merged first
 TASKS_PER_SLOT = 4  # at most, as long as a task has no more than MOST_ROWS_PER_TASK
 MOST_ROWS_PER_TASK = 200_000
 FOOTERS_AHEAD = 16  # as each is a request, where files are in S3
@@ -178,6 +180,7 @@ def fold_features(
     folded = [*([_share_of(base)] if base else []), *run_tasks(sc, work, shares)]
     folder.mkdir()
     by_label: dict[Label, list[Place]] = {}
+    folded = _gathered(sc, folded, length=features.length, scratch=scratch)
     for task in folded:
         for label, file in task.files:
             by_label.setdefault(label, []).append(file)
@@ -243,13 +246,40 @@ def _fold_share(
     return _Share(tuple(written), overflowed)
 
 
+def _gathered(sc: SparkContext, shares: list[_Share], *, length: int, scratch: Place) -> list[_Share]:
+    """The same moments in fewer shares where there are many: the root of their number, each put together by one task."""
+    if len(shares) <= MANY_SHARES:
+        return shares
+    width = isqrt(len(shares))
+    groups = [(index, shares[index::width]) for index in range(width)]
+    return run_tasks(sc, partial(_gather, length=length, scratch=scratch), groups)
+
+
+def _gather(group: tuple[int, list[_Share]], *, length: int, scratch: Place) -> _Share:
+    index, shares = group
+    overflowed = any(share.overflowed for share in shares)
+    by_label: dict[Label, list[Place]] = {}
+    for label, file in (each for share in shares for each in share.files):
+        by_label.setdefault(None if overflowed else label, []).append(file)
+    stems = (scratch / f"gathered-{index:05}-{place:05}" for place in range(len(by_label)))
+    written = [
+        (label, save_folded(_together(files, length=length), stem)) for (label, files), stem in zip(by_label.items(), stems, strict=True)
+    ]
+    return _Share(tuple(written), overflowed)
+
+
+def _together(files: Iterable[Place], *, length: int) -> Folded:
+    """What is in files of rows and moments, one after the other."""
+    return reduce(Folded.merge, map(load_folded, files), Folded.nothing(length))
+
+
 def _merge(merges: list[_Merge], *, length: int, scratch: Place) -> tuple[Place, list[Place]]:
     """Puts files together; returns a file of the moments of all of them, and the files kept."""
     kept: list[Place] = []
 
     def merged() -> Iterator[Moments]:
         for merge in merges:
-            folded = reduce(Folded.merge, map(load_folded, merge.files), Folded.nothing(length))
+            folded = _together(merge.files, length=length)
             if merge.stem:
                 kept.append(save_folded(folded, merge.stem))
             yield from folded.parts()

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from tests.bench import end_to_end, featurize, rerun, s3
 from tests.bench.data import shared_data
+from tests.bench.driver import driver
 from tests.bench.executors import executors
 from tests.bench.harness import ROOT, BenchError, Setting, cores
 from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
+from tests.bench.scaling import scaling
 from tests.bench.synth import synth
 
 REPEATS = 3
@@ -34,6 +36,8 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "s3-requests": s3.requests,
     "s3-latency": latency,
     "executors": executors,
+    "driver": driver,
+    "scaling": scaling,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,
 }

@@ -18,6 +18,7 @@ from job import pipeline
 from job.errors import BadFeatures, NoImages, NotEnoughRows, ResultsExist, StorageFailed, TooManyFaults
 from job.pca import stage as pca_stage
 from job.pca.model import load_model
+from job.sources import listing
 from tests.spark.conftest import MODEL, add_broken, grid_means, picture, read, rows
 
 NAMES = {"features", "faults", "pca", "projections", "projections.csv", "summary.json"}
@@ -373,12 +374,19 @@ def test_a_label_that_some_image_has_does_not_hide_one_that_none_has(job, pictur
         job("fit", "--results", results, "--only-labels", "apple,fig", "--overwrite")
 
 
+@pytest.mark.parametrize("many", [64, 1])
 @pytest.mark.parametrize("cap", [32, 2, 1])
-def test_any_number_of_fold_tasks_gives_the_same_model(job, pictures, results, monkeypatch, cap):
-    """60 rows in as many tasks as there are files; below three labels to keep, some tasks overflow and some do not."""
+def test_any_number_of_fold_tasks_gives_the_same_model(job, pictures, results, monkeypatch, cap, many):
+    """60 rows in as many tasks as there are files; below three labels to keep, some tasks overflow and some do not.
+
+    Where there are more than `many`, groups of them are put together first.
+    """
+    monkeypatch.setattr(listing, "SMALLEST_SHARE", 4)
+    monkeypatch.setattr(pca_stage, "MANY_SHARES", many)
     monkeypatch.setattr(pca_stage, "ROWS_PER_TASK", 1)
     monkeypatch.setattr(pca_stage, "TASKS_PER_SLOT", 100)
     job("run", "--images", pictures, "--results", results, "--label-cap", cap)
+    assert len(list((results / "features").glob("*.parquet"))) > 4
     table = read(results / "features")
     oracle = PCA(4, svd_solver="full").fit(rows(table).astype(np.float64))
     np.testing.assert_allclose(load_model(results / "pca").components, oracle.components_, atol=1e-9)

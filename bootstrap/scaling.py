@@ -1,0 +1,125 @@
+"""How long a run takes on many vCPUs, stage by stage, and which of its walls it meets first. The model: docs/scaling.md.
+
+What is measured was measured on one machine of two cores, and S3's part is assumed: nothing here was measured on EMR Serverless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from bootstrap.costs import LISTED, WAIT_S, Estimate, Fleet, Workload, estimate, images_per_file
+from bootstrap.prices import Prices
+
+# Measured, in seconds of a core
+GET_S = 0.157e-3  # the client's part of a request: "s3-requests", docs/performance.md
+TASK_S = 2.5e-3  # of the driver, for each task: "driver", docs/scaling.md, as are the next three
+FOOTER_S = 2.0e-3  # to count the rows of a file of features
+MERGE_S = 25e-3  # to add a file of moments to others
+KEY_S = 0.03e-3  # to list an object
+
+# Assumed, of S3
+GETS_PER_PREFIX = 5_500  # a second (S3 User Guide, "Optimizing Amazon S3 performance")
+PAGE_S, HEAD_S, COPY_S = 0.1, 0.03, 0.15  # until a page of a listing comes; a footer; a copy of 20 MB
+CONNECTION = 60e6  # bytes/s that one connection brings
+
+# As the job does it
+DRIVER_REQUESTS = 16  # at once: job.s3.REQUESTS
+FEATURES_BYTES = 3_500  # of an image in features/, compressed: docs/costs.md
+MOMENTS_BYTES = 8 * (1280 * 1280 + 1280)  # of a file of moments
+FOLDS_PER_SLOT, ROWS_PER_FOLD = 4, (1_024, 200_000)  # tasks that fold features: job.pca.stage
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a run and its seconds; `wall` names what more executors do not help, "" where they do."""
+
+    name: str
+    seconds: float
+    wall: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A run's stages in order, its bill, and how many prefixes its images must lie in for S3 to keep up."""
+
+    stages: tuple[Stage, ...]
+    bill: Estimate
+    prefixes: int
+
+    @property
+    def hours(self) -> float:
+        return self.bill.wall_s / 3600
+
+    @property
+    def longest(self) -> Stage:
+        return max(self.stages, key=lambda stage: stage.seconds)
+
+
+def busy_s(images: float, slots: int, *, start_s: float, image_s: float) -> float:
+    """Seconds of a run: what it takes for no image, and what each adds where `slots` cores share them."""
+    return start_s + images * image_s / slots
+
+
+def forecast(work: Workload, fleet: Fleet, prices: Prices, *, prefixes: int | None = None) -> Forecast:
+    """A run over `work`, its images in so many prefixes of S3 that are asked alike; None for as many as it takes.
+
+    work.rate: images/s of one core from a local disk, as in costs.
+    """
+    image_s = 1 / work.rate + GET_S
+    needed = ceil(fleet.slots / image_s / GETS_PER_PREFIX)
+    stages = (
+        Stage("start", WAIT_S + fleet.start_s, "a session's start"),
+        _listing(work.images, fleet.slots),
+        _images(work.images, fleet.slots, image_s=image_s, prefixes=prefixes or needed),
+        _folding(work.images, fleet.slots),
+        Stage("projecting", _reading_s(work.images, fleet.slots)),
+        _publishing(work.images, fleet.slots),
+    )
+    after_start = sum(stage.seconds for stage in stages[1:])
+    effective = Workload(work.images, work.image_bytes, work.images / (after_start * fleet.slots))
+    return Forecast(stages, estimate(effective, fleet, prices), needed)
+
+
+def _listing(images: int, slots: int) -> Stage:
+    """Ranges of keys, each of them pages one after the other."""
+    pages = ceil(images / LISTED)
+    return Stage("listing", ceil(pages / slots) * PAGE_S + images * KEY_S / slots)
+
+
+def _images(images: int, slots: int, *, image_s: float, prefixes: int) -> Stage:
+    """The longest of what executors compute, what prefixes answer, and what the driver hands out."""
+    return max(
+        Stage("images", busy_s(images, slots, start_s=0, image_s=image_s)),
+        Stage("images", images / (GETS_PER_PREFIX * prefixes), "requests to a prefix"),
+        Stage("images", shares(images, slots) * TASK_S, "tasks on the driver"),
+        key=lambda stage: stage.seconds,
+    )
+
+
+def _folding(images: int, slots: int) -> Stage:
+    """Features read again, and moments merged: in groups on executors, the groups' on the driver; the longer one counts."""
+    merging = 2 * sqrt(folds(images, slots)) * (MOMENTS_BYTES / CONNECTION + MERGE_S)
+    reading = _reading_s(images, slots)
+    return Stage("folding", reading + merging, "merging moments" if merging > reading else "")
+
+
+def _publishing(images: int, slots: int) -> Stage:
+    """A footer and a copy for each file of features, by the driver."""
+    seconds = shares(images, slots) * (FOOTER_S + (HEAD_S + COPY_S) / DRIVER_REQUESTS)
+    return Stage("publishing", seconds, "copies by the driver")
+
+
+def _reading_s(images: int, slots: int) -> float:
+    return images * FEATURES_BYTES / (CONNECTION * slots)
+
+
+def shares(images: int, slots: int) -> int:
+    """Tasks that featurize, of a file of features each."""
+    return ceil(images / images_per_file(images, slots=slots))
+
+
+def folds(images: int, slots: int) -> int:
+    """Tasks that fold features, of a file of moments each."""
+    fewest, most = ROWS_PER_FOLD
+    return max(1, min(max(FOLDS_PER_SLOT * slots, images // most), images // fewest))
