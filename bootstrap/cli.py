@@ -12,6 +12,7 @@ from typing import NoReturn
 from bootstrap.backbones import BACKBONES
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.estimate import add_estimate
+from bootstrap.forecast import add_forecast
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
 from job.submission import command
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pictures(verbs.add_parser("pictures", help="a folder of labelled pictures to try things on", allow_abbrev=False))
     _add_plot(verbs.add_parser("plot", help="a results folder to a PNG: scatter and scree", allow_abbrev=False))
     add_estimate(verbs.add_parser("estimate", help="what a run costs on EMR Serverless, roughly", allow_abbrev=False))
+    add_forecast(verbs.add_parser("forecast", help="hours and costs of 1, 10 and 100 million images on many vCPUs", allow_abbrev=False))
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
     _add_stage(verbs.add_parser("stage", help="a folder of images to S3, and only what is not there yet", allow_abbrev=False))
     _add_doctor(verbs.add_parser("doctor", help="whether a run would find all that it needs, before it costs anything", allow_abbrev=False))

@@ -13,21 +13,25 @@ from bootstrap.prices import Prices
 
 # Measured, in seconds of a core
 GET_S = 0.157e-3  # the client's part of a request: "s3-requests", docs/performance.md
-TASK_S = 2.5e-3  # of the driver, for each task: "driver", docs/scaling.md, as are the next three
-FOOTER_S = 2.0e-3  # to count the rows of a file of features
-MERGE_S = 25e-3  # to add a file of moments to others
-KEY_S = 0.03e-3  # to list an object
+COPY_CPU_S = 0.827e-3  # boto3's part: the same line
+TASK_S = 1.75e-3  # of the driver, for each task: "driver", docs/scaling.md, as are the next three
+FOOTER_S = 0.26e-3  # to count the rows of a file of features
+MERGE_S = 2.16e-3  # to add a file of moments to others
+KEY_S = 56.86e-6  # to list an object
 
 # Assumed, of S3
 GETS_PER_PREFIX = 5_500  # a second (S3 User Guide, "Optimizing Amazon S3 performance")
-PAGE_S, HEAD_S, COPY_S = 0.1, 0.03, 0.15  # until a page of a listing comes; a footer; a copy of 20 MB
-CONNECTION = 60e6  # bytes/s that one connection brings
+PAGE_S, GET_LATENCY_S, COPY_S = 0.1, 0.03, 0.05  # until a page of a listing comes; a footer; until a copy begins
+CONNECTION, COPIED = 60e6, 150e6  # bytes/s that one connection brings, and that S3 copies of one object
 
 # As the job does it
-DRIVER_REQUESTS = 16  # at once: job.s3.REQUESTS
+FOOTERS_AT_ONCE, COPIES_AT_ONCE = 16, 64  # by the driver: job.pca.stage, job.s3
 FEATURES_BYTES = 3_500  # of an image in features/, compressed: docs/costs.md
 MOMENTS_BYTES = 8 * (1280 * 1280 + 1280)  # of a file of moments
 FOLDS_PER_SLOT, ROWS_PER_FOLD = 4, (1_024, 200_000)  # tasks that fold features: job.pca.stage
+
+
+STAGES = ("start", "listing", "images", "folding", "projecting", "publishing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,9 @@ class Forecast:
         return self.bill.wall_s / 3600
 
     @property
-    def longest(self) -> Stage:
-        return max(self.stages, key=lambda stage: stage.seconds)
+    def held_up_by(self) -> Stage:
+        """The longest of the stages that more executors do not help."""
+        return max((stage for stage in self.stages if stage.wall), key=lambda stage: stage.seconds)
 
 
 def busy_s(images: float, slots: int, *, start_s: float, image_s: float) -> float:
@@ -66,12 +71,11 @@ def forecast(work: Workload, fleet: Fleet, prices: Prices, *, prefixes: int | No
 
     work.rate: images/s of one core from a local disk, as in costs.
     """
-    image_s = 1 / work.rate + GET_S
-    needed = ceil(fleet.slots / image_s / GETS_PER_PREFIX)
+    needed = ceil(fleet.slots / vcpus_of_a_prefix(work.rate))
     stages = (
         Stage("start", WAIT_S + fleet.start_s, "a session's start"),
         _listing(work.images, fleet.slots),
-        _images(work.images, fleet.slots, image_s=image_s, prefixes=prefixes or needed),
+        _images(work.images, fleet.slots, rate=work.rate, prefixes=prefixes or needed),
         _folding(work.images, fleet.slots),
         Stage("projecting", _reading_s(work.images, fleet.slots)),
         _publishing(work.images, fleet.slots),
@@ -81,16 +85,21 @@ def forecast(work: Workload, fleet: Fleet, prices: Prices, *, prefixes: int | No
     return Forecast(stages, estimate(effective, fleet, prices), needed)
 
 
+def vcpus_of_a_prefix(rate: float) -> int:
+    """vCPUs that ask as much as S3 answers for one prefix."""
+    return int(GETS_PER_PREFIX * (1 / rate + GET_S))
+
+
 def _listing(images: int, slots: int) -> Stage:
     """Ranges of keys, each of them pages one after the other."""
     pages = ceil(images / LISTED)
-    return Stage("listing", ceil(pages / slots) * PAGE_S + images * KEY_S / slots)
+    return Stage("listing", ceil(pages / slots) * PAGE_S + busy_s(images, slots, start_s=0, image_s=KEY_S))
 
 
-def _images(images: int, slots: int, *, image_s: float, prefixes: int) -> Stage:
+def _images(images: int, slots: int, *, rate: float, prefixes: int) -> Stage:
     """The longest of what executors compute, what prefixes answer, and what the driver hands out."""
     return max(
-        Stage("images", busy_s(images, slots, start_s=0, image_s=image_s)),
+        Stage("images", busy_s(images, slots, start_s=0, image_s=1 / rate + GET_S)),
         Stage("images", images / (GETS_PER_PREFIX * prefixes), "requests to a prefix"),
         Stage("images", shares(images, slots) * TASK_S, "tasks on the driver"),
         key=lambda stage: stage.seconds,
@@ -106,8 +115,10 @@ def _folding(images: int, slots: int) -> Stage:
 
 def _publishing(images: int, slots: int) -> Stage:
     """A footer and a copy for each file of features, by the driver."""
-    seconds = shares(images, slots) * (FOOTER_S + (HEAD_S + COPY_S) / DRIVER_REQUESTS)
-    return Stage("publishing", seconds, "copies by the driver")
+    files = shares(images, slots)
+    copy_s = COPY_S + images / files * FEATURES_BYTES / COPIED
+    each_s = FOOTER_S + GET_LATENCY_S / FOOTERS_AT_ONCE + max(COPY_CPU_S, copy_s / COPIES_AT_ONCE)
+    return Stage("publishing", files * each_s, "the driver's copies")
 
 
 def _reading_s(images: int, slots: int) -> float:

@@ -22,7 +22,7 @@ from botocore.config import Config
 
 from job.errors import JobError, StorageFailed
 
-REQUESTS = 16  # at once, where there are many to make: copies, removals, footers
+REQUESTS = 64  # at once, where there are many to make: what the driver copies at the end of a run holds up all executors
 DELETED_AT_ONCE = 1000  # what DeleteObjects takes
 
 AMAZON = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com")  # anything else is addressed path style

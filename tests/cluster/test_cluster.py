@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from job.contract import SUMMARY
 from job.submission import PYTHON
@@ -29,6 +30,7 @@ def assert_whole(results: Path, images: Path) -> None:
     """Features of each image, once, and those that NumPy computes."""
     features = read(results / "features")
     assert features["path"].to_pylist() == sorted(map(str, images.iterdir()))
+    assert all(pq.read_metadata(file).num_row_groups == 1 for file in (results / "features").glob("*.parquet"))
     means = {file.stat().st_ino: grid_means(str(file)) for file in sorted(images.iterdir())[:5]}
     expected = np.stack([means[Path(path).stat().st_ino] for path in features["path"].to_pylist()])
     np.testing.assert_allclose(rows(features), expected, atol=1e-5)
