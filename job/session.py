@@ -39,6 +39,7 @@ ELSEWHERE = {
     "application.maxFailedTasksPerExecutor": ANY,
     "application.maxFailedExecutorsPerNode": ANY,
 }
+
 STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
 
 # Memory that a task has freed goes back to the system instead of staying with the worker: Arrow's own pool keeps it, and
@@ -65,7 +66,8 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM, with a master and settings of its own
     if submitted:
         for name, value in ELSEWHERE.items():
-            conf.setIfMissing(f"spark.excludeOnFailure.{name}", value)
+            conf.set(f"spark.excludeOnFailure.{name}", value)
+        conf.set("spark.task.maxFailures", str(ATTEMPTS))  # its default, which what is above rests on
     else:
         _configure_local(conf, session)
     with _spark_log(wanted=not submitted and not session.verbose) as log:
