@@ -25,6 +25,7 @@ START_S = 60  # from a worker to its first image: packages, Spark, the network. 
 RESULT_BYTES = 3_600  # of features and projections, for an image with 1,280 features; docs/costs.md says how it was measured
 OLD_VERSIONS_MONTHS = 1  # what was put where nobody looks is removed once it is copied, and stays an old version for retention_days
 LISTED = 1_000  # keys in a page of ListObjectsV2
+LOOKS_PER_SLOT = 50  # at most, by which the ranges are found that each core lists, and their last pages (docs/decisions/0011)
 IMAGES_PER_FILE = (256, 4096)  # of features, in a small run and in a large one: job.sources.listing.largest_share
 FILES_PER_SHARE = 2  # one of features, one of faults
 
@@ -137,13 +138,13 @@ def _compute(fleet: Fleet, billed_s: int, prices: Prices) -> list[Item]:
 
 
 def _requests(work: Workload, fleet: Fleet, prices: Prices) -> list[Item]:
-    lists = ceil(work.images / LISTED)  # by ranges of keys, none asked for twice; finding the ranges takes some hundreds
+    lists = ceil(work.images / LISTED) + LOOKS_PER_SLOT * fleet.slots
     # Put where nobody looks, then copied to its name
     puts = 2 * FILES_PER_SHARE * ceil(work.images / images_per_file(work.images, slots=fleet.slots))
     return [
         Item("upload", "PUT", work.images, "requests", work.images / 1000 * prices.puts),
         Item("run", "GET", work.images, "requests", work.images / 1000 * prices.gets),
-        Item("run", "LIST", lists, "requests", lists / 1000 * prices.puts),
+        Item("run", "LIST, at most", lists, "requests", lists / 1000 * prices.puts),
         Item("run", "PUT and COPY", puts, "requests", puts / 1000 * prices.puts),
     ]
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil
 import pyspark
 
+from job.contract import JVM_OPTIONS
+
 SPARK_CLASS, SPARK_SUBMIT = (str(Path(sys.executable).with_name(name)) for name in ("spark-class", "spark-submit"))
-LEAN = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # as a local session's JVM
 DAEMONS = {
     "SPARK_DAEMON_MEMORY": "256m",
-    "SPARK_DAEMON_JAVA_OPTS": LEAN,
+    "SPARK_DAEMON_JAVA_OPTS": JVM_OPTIONS,
     "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",  # which would take port 6066
     "SPARK_LOCAL_IP": "127.0.0.1",
     "SPARK_HOME": str(Path(pyspark.__file__).parent),
@@ -80,9 +81,9 @@ class Cluster:
     def confs(self) -> list[str]:
         return [
             "spark.driver.memory=512m",
-            f"spark.driver.extraJavaOptions={LEAN}",
+            f"spark.driver.extraJavaOptions={JVM_OPTIONS}",
             f"spark.executor.memory={EXECUTOR_MEMORY}",
-            f"spark.executor.extraJavaOptions={LEAN}",
+            f"spark.executor.extraJavaOptions={JVM_OPTIONS}",
             f"spark.cores.max={len(self.workers)}",
             "spark.executor.cores=1",
             "spark.ui.enabled=false",
