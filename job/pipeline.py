@@ -98,7 +98,8 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
         return
     plan = Featurizing(config.source.roots[0], network, config.how, settings, staged, resumed.number, ship_files(run.sc, network.files))
     counter = sum_of(run.sc, Tally())
-    with run.timed("featurize"), progress(resumed.left.images, lambda: counter.value, quiet=run.quiet):
+    file = run.results.root / contract.STAGING / contract.PROGRESS
+    with run.timed("featurize"), progress(resumed.left.images, lambda: counter.value, quiet=run.quiet, file=file):
         shares = resumed.left.shares(slots=run.sc.defaultParallelism)
         tallies = run_tasks(run.sc, partial(featurize_share, plan=plan, count=counter.add), shares)
     write_missing(plan, stay=resumed.files)
