@@ -22,21 +22,21 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its flags, and what to run."""
     fleet = Fleet()
     add = parser.add_argument
-    add("--images", type=_up_to(MOST_IMAGES), required=True, metavar="N", help="images in a run (required)")
-    add("--image-bytes", type=_positive, default=IMAGE_BYTES, metavar="B", help=f"their mean size in bytes (default: {IMAGE_BYTES:,})")
+    add("--images", type=up_to(MOST_IMAGES), required=True, metavar="N", help="images in a run (required)")
+    add("--image-bytes", type=positive, default=IMAGE_BYTES, metavar="B", help=f"their mean size in bytes (default: {IMAGE_BYTES:,})")
     add(
         "--rate",
-        type=_positive,
+        type=positive,
         metavar="R",
         help="images/s that one vCPU of an executor does (default: measured on another machine, for images of that size)",
     )
-    add("--executors", type=_up_to(MOST_EXECUTORS), default=fleet.executors, metavar="N", help=f"of the run (default: {fleet.executors})")
+    add("--executors", type=up_to(MOST_EXECUTORS), default=fleet.executors, metavar="N", help=f"of the run (default: {fleet.executors})")
     add("--executor", type=_worker, default=fleet.executor, metavar="SIZE", help="vCPUs x GB of memory [x GB of disk] (default: 4x8)")
     add("--driver", type=_worker, default=fleet.driver, metavar="SIZE", help="the same of the driver (default: 2x8)")
     add("--architecture", choices=("arm64", "x86_64"), default=fleet.architecture, help=f"of the workers (default: {fleet.architecture})")
     add(
         "--start-seconds",
-        type=_positive,
+        type=positive,
         default=fleet.start_s,
         metavar="S",
         help=f"from a worker to its first image (default: {fleet.start_s}, a guess)",
@@ -53,7 +53,9 @@ def _estimate(flags: argparse.Namespace) -> None:
     print(write(work, fleet, region=flags.region))
 
 
-def _up_to(most: int) -> Callable[[str], int]:
+def up_to(most: int) -> Callable[[str], int]:
+    """A parser of flags that are whole numbers from 1 on."""
+
     def whole(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,20}", text) or not 1 <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most:,}")
@@ -62,7 +64,8 @@ def _up_to(most: int) -> Callable[[str], int]:
     return whole
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """A flag's number from LEAST to MOST."""
     try:
         number = float(text)
     except ValueError:
