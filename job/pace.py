@@ -1,4 +1,4 @@
-"""How far a run is, as it says itself: one line of a terminal, and a small file for who follows it from elsewhere. Standard library only."""
+"""How far a run is, as it says itself: one line, and a small file for who follows it from elsewhere. Standard library only."""
 
 from __future__ import annotations
 
