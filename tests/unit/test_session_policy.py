@@ -60,6 +60,11 @@ def test_a_run_reads_the_artifacts_that_it_was_started_with_and_no_others() -> N
     assert not may(policy(), "GetObject", f"{ASSETS.replace('s3://', 'arn:aws:s3:::')}/5.zip")
 
 
+@pytest.mark.parametrize("action", ["logs:PutLogEvents", "logs:DescribeLogGroups", "kms:Decrypt", "kms:GenerateDataKey"])
+def test_logs_and_keys_are_left_to_the_role(action: str) -> None:
+    assert decide(Question(action, "arn:aws:any:us-east-1:123456789012:thing"), [policy()])
+
+
 def test_folders_that_the_command_line_names_are_read_instead() -> None:
     made = policy("--images", "s3://photos/2024/", "--images=s3a://more", "--model", "s3://photos/models/7/model.tflite")
     assert may(made, "GetObject", "arn:aws:s3:::photos/2024/1.jpg")
