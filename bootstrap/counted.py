@@ -40,7 +40,8 @@ def _summarised(seen: Seen, results: Location) -> Pace | None:
     try:
         account: dict[str, Any] = json.loads(found[0] if found else "")["featurize"]
         finished = datetime.fromisoformat(account["finished"])
-        pace = Pace(account["images"], account["images"], account["faults"], account["seconds"]["featurize"])
+        images, before = account["images"], account.get("stayed", 0)  # an account of an earlier version has none
+        pace = Pace(images, images, account["faults"], before, account["seconds"]["featurize"])
     except (ValueError, KeyError, TypeError):  # none, or of another version
         return None
     return pace if seen.created.replace(microsecond=0) <= finished <= (seen.ended or finished) else None

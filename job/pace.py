@@ -11,21 +11,23 @@ from job.contract import Card
 class Pace(Card):
     """Where the featurizing of a run is. Finished tasks are counted, nothing is guessed.
 
-    images   to be done
+    images   of the results, once all of it is done
     done     rows of features and of faults
     faults   among those done
-    seconds  that it has taken so far
+    before   how many of those done were so by earlier runs
+    seconds  that the others have taken so far
     """
 
     images: int
     done: int
     faults: int
+    before: int
     seconds: float
 
     @property
     def rate(self) -> float:
         """Images/s."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+        return (self.done - self.before) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -37,7 +39,7 @@ class Pace(Card):
         parts = [
             f"{self.done:,} / {self.images:,} images",
             f"{100 * self.done // self.images}%" if self.images else "",  # rounded down: all is 100 %, and nothing less is
-            f"{self.rate:,.0f} images/s" if self.done else "starting",
+            f"{self.rate:,.0f} images/s" if self.done > self.before else "starting" if self.done < self.images else "",
             f"{self.faults:,} fault{'s' * (self.faults != 1)}" if self.faults else "",
             f"{clock(self.left_s)} left" if self.left_s and self.done < self.images else "",
         ]

@@ -21,14 +21,17 @@ FILE_INTERVAL_S = 10.0
 
 @contextmanager
 def progress(
-    total: int, done: Callable[[], Tally], *, quiet: bool, file: Place | None = None, stream: TextIO | None = None
+    total: int, done: Callable[[], Tally], *, quiet: bool, before: int = 0, file: Place | None = None, stream: TextIO | None = None
 ) -> Iterator[None]:
-    """Tells how much of `total` images is done while the block runs, on `stream` unless it is to be quiet, and in `file`."""
+    """Tells how much of `total` images is done while the block runs, on `stream` unless it is to be quiet, and in `file`.
+
+    before: how many of those done were so by earlier runs
+    """
     started, stream = monotonic(), stream or sys.stderr
 
     def pace() -> Pace:
         tally = done()
-        return Pace(total, tally.images, tally.faults.total(), round(monotonic() - started, 3))
+        return Pace(total, tally.images, tally.faults.total(), before, round(monotonic() - started, 3))
 
     terminal = stream.isatty()
     with _every(FILE_INTERVAL_S, lambda: _write(pace(), file) if file else None, at_once=True):

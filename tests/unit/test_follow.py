@@ -25,7 +25,7 @@ from tests.unit.account import HERE, becoming, put, refusing, refusing_at_first,
 
 pytestmark = pytest.mark.usefixtures("no_way_to_aws")
 
-PACE = Pace(images=10_000, done=2_500, faults=3, seconds=25)
+PACE = Pace(images=10_000, done=2_500, faults=3, before=0, seconds=25)
 BILLED = {"vCPUHour": 2.0, "memoryGBHour": 4.0, "storageGBHour": 1.0}
 
 

@@ -193,30 +193,42 @@ def test_a_clock_is_right_to_half_a_second(seconds: float) -> None:
 
 
 def test_a_line_tells_images_share_rate_faults_and_time_left() -> None:
-    line = str(Pace(10_000, 2500, 100, 25))
+    line = str(Pace(10_000, 2500, 100, 0, 25))
     assert line == "2,500 / 10,000 images  25%  100 images/s  100 faults  1:15 left"
 
 
 def test_one_fault_is_no_faults() -> None:
-    assert "1 fault " in f"{Pace(100, 10, 1, 1)} "
+    assert "1 fault " in f"{Pace(100, 10, 1, 0, 1)} "
 
 
 def test_nothing_done_yet_promises_nothing() -> None:
-    assert str(Pace(100, 0, 0, 3)) == "0 / 100 images  0%  starting"
+    assert str(Pace(100, 0, 0, 0, 3)) == "0 / 100 images  0%  starting"
 
 
 def test_all_done_has_nothing_left() -> None:
-    assert str(Pace(100, 100, 0, 10)) == "100 / 100 images  100%  10 images/s"
+    assert str(Pace(100, 100, 0, 0, 10)) == "100 / 100 images  100%  10 images/s"
+
+
+def test_what_earlier_runs_did_counts_as_done_and_not_as_fast() -> None:
+    assert str(Pace(10_000, 5_000, 0, 5_000, 3)) == "5,000 / 10,000 images  50%  starting"
+    assert str(Pace(10_000, 6_000, 0, 5_000, 10)) == "6,000 / 10,000 images  60%  100 images/s  40 s left"
+    assert str(Pace(10, 10, 0, 10, 1)) == "10 / 10 images  100%"
 
 
 def test_not_quite_all_is_not_called_all() -> None:
-    assert "100%" not in str(Pace(10_000, 9999, 0, 10))
+    assert "100%" not in str(Pace(10_000, 9999, 0, 0, 10))
 
 
-@example(done=1, total=2, faults=0, seconds=0.0)
-@given(done=st.integers(0, 1000), total=st.integers(0, 1000), faults=st.integers(0, 1000), seconds=st.floats(0, 1e6))
-def test_any_moment_can_be_told_in_one_line(done: int, total: int, faults: int, seconds: float) -> None:
-    pace = Pace(total, done, faults, seconds)
+@example(done=1, total=2, faults=0, before=0, seconds=0.0)
+@given(
+    done=st.integers(0, 1000),
+    total=st.integers(0, 1000),
+    faults=st.integers(0, 1000),
+    before=st.integers(0, 1000),
+    seconds=st.floats(0, 1e6),
+)
+def test_any_moment_can_be_told_in_one_line(done: int, total: int, faults: int, before: int, seconds: float) -> None:
+    pace = Pace(total, done, faults, before, seconds)
     assert str(pace)
     assert "\n" not in str(pace)
     assert Pace.from_json(pace.to_json()) == pace
