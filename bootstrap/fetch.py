@@ -91,7 +91,7 @@ def _is_there(file: Path, wanted: Object) -> bool:
 
 
 def _download(results: Location, objects: Sequence[Object], *, into: Path, region: str) -> None:
-    s3 = client("s3", region=region)
+    s3 = client("s3", region=region, connections=REQUESTS)
     with bar(f"fetching {results}", total=sum(each.size for each in objects)) as advance, ThreadPoolExecutor(REQUESTS) as pool:
 
         def get(wanted: Object) -> None:

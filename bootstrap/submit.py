@@ -48,12 +48,6 @@ def check_environment(name: str) -> None:
         raise UsageError(f"--environment {name!r} is no environment's name", "see infra/environments.toml")
 
 
-def check_environment(name: str) -> None:
-    """UsageError for what cannot be the name of an environment."""
-    if not re.fullmatch(ENVIRONMENT, name):
-        raise UsageError(f"--environment {name!r} is no environment's name", "see infra/environments.toml")
-
-
 def find_deployment(environment: str, *, region: str | None) -> Deployment:
     """What is deployed, by the environment's parameter. BootstrapError where that cannot be read, UsageError for no environment's name."""
     check_environment(environment)
