@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from botocore import exceptions as boto
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 from bootstrap.errors import BootstrapError
 
@@ -31,11 +31,22 @@ HINTS = {
 }
 
 
+DENIED = ("AccessDenied", "403", "Forbidden", "UnauthorizedOperation")
+EXPIRED = ("ExpiredToken", "RequestExpired")
+BUSY = ("Throttling", "TooManyRequests", "SlowDown", "ServiceUnavailable", "InternalServer", "InternalError")
+NO_RENEWAL = (boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError, boto.SSOTokenLoadError, boto.CredentialRetrievalError)
+
+
 class Denied(BootstrapError):
     """AWS knows who asks, and does not let them."""
 
 
-DENIED = ("AccessDenied", "403", "Forbidden", "UnauthorizedOperation")
+class Expired(BootstrapError):
+    """The credentials were good once. New ones may come."""
+
+
+class Unreachable(BootstrapError):
+    """AWS gives no answer, or asks for fewer requests. It may pass."""
 
 
 def client(service: str, *, region: str | None, connections: int = 10) -> Any:
@@ -44,22 +55,37 @@ def client(service: str, *, region: str | None, connections: int = 10) -> Any:
     return boto3.client(service, region_name=region, config=Config(retries=retries, max_pool_connections=connections))
 
 
+def look_for_new_credentials() -> bool:
+    """Has later clients look for credentials where the first ones found them. False where those cannot change: in the environment."""
+    found = (boto3.DEFAULT_SESSION or boto3.Session()).get_credentials()
+    boto3.setup_default_session()
+    return found is None or found.method not in ("env", "explicit")
+
+
 @contextmanager
 def foreseen(doing: str) -> Iterator[None]:
-    """What AWS refuses inside, as a BootstrapError that says what was being done; Denied for want of a permission."""
+    """What AWS refuses inside, as a BootstrapError that says what was being done: Denied, Expired, Unreachable or another."""
     try:
         yield
-    except ClientError as error:
+    except boto.ClientError as error:
         code, message = str(error.response["Error"].get("Code", "")), str(error.response["Error"].get("Message", ""))
         hint = next((hint for known, hint in HINTS.items() if code.startswith(known)), "")
-        kind = Denied if code.startswith(DENIED) else BootstrapError
-        raise kind(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
-    except NoCredentialsError as error:
+        raise _kind(code)(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
+    except boto.NoCredentialsError as error:
         raise BootstrapError(f"{doing}: no AWS credentials", "aws configure sso, or set AWS_PROFILE") from error
-    except NoRegionError as error:
+    except boto.NoRegionError as error:
         raise BootstrapError(f"{doing}: no region", "--region, or set AWS_REGION") from error
-    except BotoCoreError as error:
+    except NO_RENEWAL as error:
+        raise Expired(f"{doing}: {_line(str(error))}", HINTS["ExpiredToken"]) from error
+    except (boto.HTTPClientError, boto.ConnectionError) as error:
+        raise Unreachable(f"{doing}: {_line(str(error))}", "is the network there, and is the region's name right?") from error
+    except boto.BotoCoreError as error:
         raise BootstrapError(f"{doing}: {_line(str(error))}", "is the network there, and is the region's name right?") from error
+
+
+def _kind(code: str) -> type[BootstrapError]:
+    kinds = {DENIED: Denied, EXPIRED: Expired, BUSY: Unreachable}
+    return next((kind for codes, kind in kinds.items() if code.startswith(codes)), BootstrapError)
 
 
 def _line(text: str) -> str:

@@ -13,9 +13,9 @@ from bootstrap.backbones import BACKBONES
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.estimate import add_estimate
 from bootstrap.forecast import add_forecast
+from bootstrap.operate import add_runs_verbs
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
-from job.submission import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
+        for line in error.lines:
+            print(f"  {line}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_environment(verbs.add_parser("environment", help="the archive of packages that executors unpack", allow_abbrev=False))
     _add_stage(verbs.add_parser("stage", help="a folder of images to S3, and only what is not there yet", allow_abbrev=False))
     _add_doctor(verbs.add_parser("doctor", help="whether a run would find all that it needs, before it costs anything", allow_abbrev=False))
-    _add_submit(verbs.add_parser("submit", help="a run on EMR Serverless, started and followed", allow_abbrev=False))
+    add_runs_verbs(verbs)
     _add_rehearse(verbs.add_parser("rehearse", help="all of it against a stand-in for AWS on this machine", allow_abbrev=False))
     warm = verbs.add_parser("warm", help="an archive of Spark's classes: local runs start sooner", allow_abbrev=False)
     warm.set_defaults(run=_warm)
@@ -218,29 +220,3 @@ def _doctor(flags: argparse.Namespace) -> None:
     from bootstrap.doctor import doctor
 
     doctor(flags.environment, region=flags.region, as_json=flags.json)
-
-
-def _add_submit(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--environment", required=True, metavar="NAME", help="deployed environment, such as dev (required)")
-    add("--results", required=True, metavar="NAME", help="name of the run, and of its folder under results/ (required)")
-    add("--region", metavar="REGION", help="AWS region of the environment (default: the profile's, or AWS_REGION)")
-    add("--wait", action="store_true", help="follow the run until it ends; exit code 1 where it fails (default: start it only)")
-    add("--again", action="store_true", help="start a new run where this one has been started before (default: that is the same run)")
-    add("--dry-run", action="store_true", help="print the AWS CLI's command instead of starting anything")
-    add("arguments", nargs="*", metavar="-- ARGUMENT", help="further arguments of the job, such as -- --components 50")
-    parser.set_defaults(run=_submit)
-
-
-def _submit(flags: argparse.Namespace) -> None:
-    from bootstrap.submit import Order, find_deployment, follow, request_of, start
-
-    order = Order(flags.environment, flags.results, tuple(flags.arguments), flags.again)
-    deployment = find_deployment(order.environment, region=flags.region)
-    if flags.dry_run:
-        print(command(request_of(order, deployment), region=deployment.region))
-        return
-    run = start(order, deployment)
-    print(run.id, flush=True)
-    if flags.wait:
-        follow(run)

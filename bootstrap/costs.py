@@ -53,6 +53,15 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Hours of vCPUs, of GB of memory, and of GB of disk beyond the free."""
+
+    vcpu_hours: float
+    memory_gb_hours: float
+    disk_gb_hours: float
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The workers of a run; all are there from its start to its end. The defaults are those of infra/environments.py.
 
@@ -73,6 +82,15 @@ class Fleet:
     @property
     def workers(self) -> list[Worker]:
         return [self.driver, *[self.executor] * self.executors]
+
+    def usage(self, seconds: float) -> Usage:
+        """Of all workers, each for so many seconds."""
+        hours = seconds / HOUR_S
+        return Usage(
+            hours * sum(worker.vcpus for worker in self.workers),
+            hours * sum(worker.memory_gb for worker in self.workers),
+            hours * sum(worker.disk_gb - FREE_DISK_GB for worker in self.workers),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +135,11 @@ def estimate(work: Workload, fleet: Fleet, prices: Prices) -> Estimate:
     """The bill of one run over `work`."""
     busy_s = fleet.start_s + work.images / (work.rate * fleet.slots)
     billed_s = max(MINIMUM_S, ceil(busy_s))
-    items = (*_compute(fleet, billed_s, prices), *_requests(work, fleet, prices), *_storage(work, prices))
+    items = (
+        *computing(fleet.usage(billed_s), prices, architecture=fleet.architecture),
+        *_requests(work, fleet, prices),
+        *_storage(work, prices),
+    )
     return Estimate(items, billed_s, WAIT_S + billed_s)
 
 
@@ -125,15 +147,13 @@ def images_per_file(images: int, *, slots: int) -> int:
     return min(max(images // (64 * slots), IMAGES_PER_FILE[0]), IMAGES_PER_FILE[1])
 
 
-def _compute(fleet: Fleet, billed_s: int, prices: Prices) -> list[Item]:
-    hours, price = billed_s / HOUR_S, prices.compute[fleet.architecture]
-    vcpus = hours * sum(worker.vcpus for worker in fleet.workers)
-    memory = hours * sum(worker.memory_gb for worker in fleet.workers)
-    disk = hours * sum(worker.disk_gb - FREE_DISK_GB for worker in fleet.workers)
+def computing(usage: Usage, prices: Prices, *, architecture: Architecture) -> list[Item]:
+    """The lines for EMR Serverless."""
+    price = prices.compute[architecture]
     return [
-        Item("run", "vCPUs", vcpus, "vCPU-hours", vcpus * price.vcpu_hour),
-        Item("run", "memory", memory, "GB-hours", memory * price.gb_hour),
-        Item("run", "disk beyond the free", disk, "GB-hours", disk * prices.disk_gb_hour),
+        Item("run", "vCPUs", usage.vcpu_hours, "vCPU-hours", usage.vcpu_hours * price.vcpu_hour),
+        Item("run", "memory", usage.memory_gb_hours, "GB-hours", usage.memory_gb_hours * price.gb_hour),
+        Item("run", "disk beyond the free", usage.disk_gb_hours, "GB-hours", usage.disk_gb_hours * prices.disk_gb_hour),
     ]
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class BootstrapError(Exception):
-    """`str()` says what broke; `.hint` says what to try next; the process ends with `.exit_code`."""
+    """`str()` says what broke; `.hint` says what to try next; the process ends with `.exit_code`.
+
+    lines: what else there is to see, such as the end of a log
+    """
 
     exit_code = 1
 
-    def __init__(self, problem: str, hint: str = "") -> None:
+    def __init__(self, problem: str, hint: str = "", *, lines: Sequence[str] = ()) -> None:
         super().__init__(problem)
-        self.hint = hint
+        self.hint, self.lines = hint, tuple(lines)
 
 
 class UsageError(BootstrapError):

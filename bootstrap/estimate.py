@@ -54,7 +54,7 @@ def _estimate(flags: argparse.Namespace) -> None:
 
 
 def up_to(most: int) -> Callable[[str], int]:
-    """A flag's type: a whole number from 1."""
+    """A parser of flags that are whole numbers from 1 on."""
 
     def whole(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,20}", text) or not 1 <= int(text) <= most:
@@ -65,7 +65,7 @@ def up_to(most: int) -> Callable[[str], int]:
 
 
 def positive(text: str) -> float:
-    """A flag's type: a number of bytes, images or seconds."""
+    """A flag's number from LEAST to MOST."""
     try:
         number = float(text)
     except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bootstrap.errors import BootstrapError
 from job.releases import Architecture
 
 MINIMUM_S = 60  # a worker is billed by the second, but for a minute at least (EMR Serverless User Guide, "Other considerations")
@@ -94,3 +95,12 @@ PRICES = {
         source="S3: price list of 2026-08-31; EMR x86_64: PerfKitBenchmarker, undated; EMR arm64 derived: four fifths of x86_64",
     ),
 }
+
+
+def prices_in(region: str) -> Prices:
+    """BootstrapError where the table has none."""
+    if region not in PRICES:
+        raise BootstrapError(
+            f"no prices of {region} are known; there are those of {', '.join(PRICES)}", "bootstrap/prices.py takes a line more"
+        )
+    return PRICES[region]

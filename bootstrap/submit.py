@@ -1,25 +1,21 @@
-"""Starts a run on EMR Serverless, and follows it to its end."""
+"""Starts a run on EMR Serverless: once, with no more permissions than it needs."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from bootstrap.aws import client, foreseen
 from bootstrap.errors import BootstrapError, UsageError
-from job.contract import LOGS
-from job.submission import Deployment, parameter_name, run_arguments, start_job_run
+from bootstrap.run import Run
+from bootstrap.session_policy import session_policy
+from job.submission import Deployment, parameter_name, run_arguments, start_job_run, values_of
 
-POLL_SECONDS = 5
-SUCCESS = "SUCCESS"
-ENDS = (SUCCESS, "FAILED", "CANCELLED")
 ENVIRONMENT, NAME = r"[a-z][a-z0-9]{0,9}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
@@ -42,25 +38,8 @@ class Order:
         check_environment(self.environment)
         if not re.fullmatch(NAME, self.results):
             raise UsageError(f"--results {self.results!r} is no name for a run", "letters, digits, dots, dashes and underscores, up to 128")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run that has been started."""
-
-    deployment: Deployment
-    id: str
-
-    @property
-    def cancel(self) -> str:
-        """The command that cancels it."""
-        where = f"--region {self.deployment.region} --application-id {self.deployment.application_id}"
-        return f"aws emr-serverless cancel-job-run {where} --job-run-id {self.id}"
-
-    @property
-    def logs(self) -> str:
-        """The folder that its logs arrive in, minutes after they are written."""
-        return f"s3://{self.deployment.bucket}/{LOGS}/applications/{self.deployment.application_id}/jobs/{self.id}/"
+        if values_of(self.arguments, "--results"):
+            raise UsageError("--results among the job's arguments", f"results go to results/{self.results}/, by the name before --")
 
 
 def check_environment(name: str) -> None:
@@ -70,7 +49,8 @@ def check_environment(name: str) -> None:
 
 
 def find_deployment(environment: str, *, region: str | None) -> Deployment:
-    """What is deployed, by the environment's parameter. BootstrapError where that cannot be read."""
+    """What is deployed, by the environment's parameter. BootstrapError where that cannot be read, UsageError for no environment's name."""
+    check_environment(environment)
     name = parameter_name(environment)
     with foreseen(f"reading {name}"):
         text = str(client("ssm", region=region).get_parameter(Name=name)["Parameter"]["Value"])
@@ -80,9 +60,16 @@ def find_deployment(environment: str, *, region: str | None) -> Deployment:
         raise BootstrapError(f"{name}: {error}", "deploy the environment again, with this version") from error
 
 
+def arguments_of(order: Order, deployment: Deployment) -> list[str]:
+    """The job's command line."""
+    return run_arguments(deployment, results=order.results, further=order.arguments)
+
+
 def request_of(order: Order, deployment: Deployment) -> dict[str, Any]:
     """The StartJobRun request, without its token."""
-    return start_job_run(deployment, run_arguments(deployment, results=order.results, further=order.arguments), name=order.results)
+    arguments = arguments_of(order, deployment)
+    policy = {"policy": session_policy(deployment, arguments)}
+    return start_job_run(deployment, arguments, name=order.results) | {"executionIamPolicy": policy}
 
 
 def start(order: Order, deployment: Deployment) -> Run:
@@ -97,28 +84,3 @@ def start(order: Order, deployment: Deployment) -> Run:
 def token_of(request: Mapping[str, Any]) -> str:
     """What makes two requests the same run: 64 hex digits, as long as a token may be."""
     return sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-
-
-def follow(run: Run, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Says on stderr what becomes of the run, until it ends. BootstrapError where that is not success."""
-    try:
-        with foreseen(f"following run {run.id}, which goes on"):
-            end = _watch(run, sleep)
-    except KeyboardInterrupt:
-        print(f"note: run {run.id} goes on; to cancel it: {run.cancel}", file=sys.stderr)
-        raise
-    if end["state"] != SUCCESS:
-        reason = " ".join(str(end.get("stateDetails") or "EMR Serverless gives no reason").split())
-        raise BootstrapError(f"run {run.id} {end['state']}: {reason}", f"its logs: {run.logs}; --again runs it once more")
-
-
-def _watch(run: Run, sleep: Callable[[float], None]) -> Mapping[str, Any]:
-    emr, state = client("emr-serverless", region=run.deployment.region), ""
-    while True:
-        seen: Mapping[str, Any] = emr.get_job_run(applicationId=run.deployment.application_id, jobRunId=run.id)["jobRun"]
-        if seen["state"] != state:
-            state = seen["state"]
-            print(f"{time.strftime('%H:%M:%S')} {state}", file=sys.stderr, flush=True)
-        if state in ENDS:
-            return seen
-        sleep(POLL_SECONDS)

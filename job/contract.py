@@ -24,6 +24,10 @@ PROJECTIONS = "projections"
 PROJECTIONS_CSV = "projections.csv"
 SUMMARY = "summary.json"
 
+# Hidden there while a run lasts: what is not whole yet, and how far it is.
+STAGING = ".verger"
+PROGRESS = "progress.json"
+
 # Each stage's own account of itself, written beside its data and committed with it.
 FEATURIZE_CARD = "_featurize.json"
 PROJECT_CARD = "_project.json"

@@ -98,13 +98,15 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
         return
     plan = Featurizing(config.source.roots[0], network, config.how, settings, staged, resumed.number, ship_files(run.sc, network.files))
     counter = sum_of(run.sc, Tally())
-    with run.timed("featurize"), progress(resumed.left.images, lambda: counter.value, quiet=run.quiet):
+    stayed, file = resumed.rewritten + resumed.tally, run.results.root / contract.STAGING / contract.PROGRESS
+    total, before = resumed.left.images + stayed.images, stayed.images
+    with run.timed("featurize"), progress(total, lambda: stayed + counter.value, quiet=run.quiet, before=before, file=file):
         shares = resumed.left.shares(slots=run.sc.defaultParallelism)
         tallies = run_tasks(run.sc, partial(featurize_share, plan=plan, count=counter.add), shares)
     write_missing(plan, stay=resumed.files)
     tally = sum(tallies, resumed.rewritten)
     check_rows(tally, images=resumed.left.images + resumed.rewritten.images, staged=staged)
-    tally, stayed = tally + resumed.tally, resumed.rewritten + resumed.tally
+    tally = tally + resumed.tally
     account = featurize_account(
         tally, stayed=stayed, network=network, config=config, settings=settings, seconds=run.seconds,
         spark={"master": run.sc.master, "slots": run.sc.defaultParallelism},

@@ -6,12 +6,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
 from job.contract import ENVIRONMENT_PYTHON, IMAGES, RESULTS, Card
 
 # Archives are unpacked into the working folder of the driver and of each executor, under these names.
 ENVIRONMENT_ALIAS, MODEL_ALIAS = "environment", "model"
+QUOTED = ("name", "job-driver", "execution-iam-policy")  # flags of the AWS CLI whose values need it
 PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
 
 
@@ -68,9 +70,15 @@ class Deployment(Card):
 def run_arguments(deployment: Deployment, *, results: str, further: Sequence[str] = ()) -> list[str]:
     """The job's command line, with results under `results`, a name: for all images of the bucket, unless `further` names others."""
     bucket = f"s3://{deployment.bucket}"
-    named = any(argument.partition("=")[0] == "--images" for argument in further)
-    images = [] if named else ["--images", f"{bucket}/{IMAGES}/"]
+    images = [] if values_of(further, "--images") else ["--images", f"{bucket}/{IMAGES}/"]
     return ["run", *images, "--results", f"{bucket}/{RESULTS}/{results}/", "--model", f"{MODEL_ALIAS}/", *further]
+
+
+def values_of(arguments: Sequence[str], flag: str) -> list[str]:
+    """What a flag of the job's command line is given, in order: as its next word, or after an equals sign."""
+    following = zip_longest(arguments, arguments[1:])
+    found = [after if word == flag else word.removeprefix(f"{flag}=") for word, after in following if word.partition("=")[0] == flag]
+    return [value for value in found if value is not None]
 
 
 def start_job_run(deployment: Deployment, arguments: Sequence[str], *, name: str) -> dict[str, Any]:
@@ -103,7 +111,9 @@ def command(request: Mapping[str, Any], *, region: str) -> str:
         "execution-timeout-minutes": str(request["executionTimeoutMinutes"]),
         "job-driver": json.dumps(request["jobDriver"]),
     }
+    if policy := request.get("executionIamPolicy"):
+        flags["execution-iam-policy"] = json.dumps(policy)
     # Quoted by hand where shlex would quote a CloudFormation reference that becomes a plain word
     return "aws emr-serverless start-job-run " + " ".join(
-        f"--{flag} {shlex.quote(value) if flag in ('name', 'job-driver') else value}" for flag, value in flags.items()
+        f"--{flag} {shlex.quote(value) if flag in QUOTED else value}" for flag, value in flags.items()
     )

@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,10 @@ from bootstrap.rehearsal.compare import compare_results
 from bootstrap.rehearsal.local import ACCOUNT, REGION
 from bootstrap.rehearsal.process import StandIn, stand_in
 from bootstrap.rehearsal.workspace import REPOSITORY, copy_repository
-from job.contract import IMAGES, RESULTS
+from job.contract import IMAGES
 from job.submission import Deployment, parameter_name
 
 FIRST_RUN = "first-run"  # as the stacks' output names it
-REQUESTS = 16  # at once
-POLL_S = 0.5
-ENDS = ("SUCCESS", "FAILED", "CANCELLED")
 PICTURES = 40  # of each label: 325 files with the broken ones
 TOOLS = {"node": "Node 20 or later", "java": "Java 17"}
 
@@ -156,45 +152,14 @@ def start(rehearsal: Rehearsal) -> str:
 
 
 def follow(rehearsal: Rehearsal) -> str:
-    emr, deployment = rehearsal.aws.client("emr-serverless"), rehearsal.deployment()
-    run_id, seen = rehearsal.steps[-1].said, list[str]()
-    while True:
-        run = emr.get_job_run(applicationId=deployment.application_id, jobRunId=run_id)["jobRun"]
-        if run["state"] not in seen:
-            seen.append(run["state"])
-        if run["state"] in ENDS:
-            break
-        time.sleep(POLL_S)
-    if run["state"] != "SUCCESS":
-        raise BootstrapError(f"the run {run['state']}: {run.get('stateDetails')}", _last_words(rehearsal, deployment, run_id))
-    return " → ".join(seen)
-
-
-def _last_words(rehearsal: Rehearsal, deployment: Deployment, run_id: str) -> str:
-    """Of the driver, from the log group that an operator would look into."""
-    logs = rehearsal.aws.client("logs")
-    place = f"applications/{deployment.application_id}/jobs/{run_id}"
-    for group in logs.describe_log_groups()["logGroups"]:
-        events = logs.filter_log_events(logGroupName=group["logGroupName"], logStreamNamePrefix=place)["events"]
-        if events:
-            return " / ".join(event["message"] for event in events[-8:])
-    return "the driver logged nothing"
+    said = rehearsal.bootstrap("follow", rehearsal.steps[-1].said, "--environment", rehearsal.environment, "--json")
+    return " → ".join(dict.fromkeys(json.loads(line)["state"] for line in said.splitlines()))
 
 
 def fetch(rehearsal: Rehearsal) -> str:
-    s3, bucket = rehearsal.aws.client("s3"), rehearsal.deployment().bucket
-    prefix = f"{RESULTS}/{FIRST_RUN}/"
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
-
-    def get(key: str) -> None:
-        target = rehearsal.folder / "fetched" / key.removeprefix(prefix)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        s3.download_file(bucket, key, str(target))
-
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        list(pool.map(get, keys))
-    return f"{len(keys)} files"
+    folder = str(rehearsal.folder / "fetched")
+    said = json.loads(rehearsal.bootstrap("fetch", FIRST_RUN, folder, "--environment", rehearsal.environment, "--json"))
+    return f"{said['files']} files, {said['rows']['images']} images"
 
 
 def compare(rehearsal: Rehearsal) -> str:

@@ -1,50 +1,70 @@
-"""How far a run is: one line that moves on a terminal, a line now and then in a log."""
+"""How far a run is: one line that moves on a terminal, a line now and then in a log, and a file beside the results."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TextIO
 
+from job.errors import StorageFailed
+from job.pace import Pace
 from job.sinks.tally import Tally
+from job.storage import Place, whole
 
 TERMINAL_INTERVAL_S = 0.5
 LOG_INTERVAL_S = 15.0
+FILE_INTERVAL_S = 10.0
 
 
 @contextmanager
-def progress(total: int, done: Callable[[], Tally], *, quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
-    """Tells how much of `total` images is done while the block runs. What is counted are finished tasks: no guesses."""
-    stream = stream or sys.stderr
-    if quiet:
-        yield
-        return
+def progress(
+    total: int, done: Callable[[], Tally], *, quiet: bool, before: int = 0, file: Place | None = None, stream: TextIO | None = None
+) -> Iterator[None]:
+    """Tells how much of `total` images is done while the block runs, on `stream` unless it is to be quiet, and in `file`.
+
+    before: how many of those done were so by earlier runs
+    """
+    started, stream = monotonic(), stream or sys.stderr
+
+    def pace() -> Pace:
+        tally = done()
+        return Pace(total, tally.images, tally.faults.total(), before, round(monotonic() - started, 3))
+
     terminal = stream.isatty()
-    started = monotonic()
+    with _every(FILE_INTERVAL_S, lambda: _write(pace(), file) if file else None, at_once=True):
+        if quiet:
+            yield
+            return
+        try:
+            with _every(TERMINAL_INTERVAL_S if terminal else LOG_INTERVAL_S, lambda: _say(pace(), stream, terminal=terminal)):
+                yield
+        finally:
+            if terminal:
+                stream.write("\n")
+
+
+@contextmanager
+def _every(seconds: float, act: Callable[[], None], *, at_once: bool = False) -> Iterator[None]:
+    """Does something each so many seconds while the block runs, and once more when it has ended, however it did."""
     stopped = threading.Event()
 
-    def say() -> None:
-        line = describe(done(), total=total, seconds=monotonic() - started)
-        stream.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
-        stream.flush()
+    def keep_on() -> None:
+        if at_once:
+            act()
+        while not stopped.wait(seconds):
+            act()
 
-    def watch() -> None:
-        while not stopped.wait(TERMINAL_INTERVAL_S if terminal else LOG_INTERVAL_S):
-            say()
-
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=keep_on, daemon=True)
     thread.start()
     try:
         yield
     finally:
         stopped.set()
         thread.join()
-        say()
-        if terminal:
-            stream.write("\n")
+        act()
 
 
 def tell(line: str, *, quiet: bool) -> None:
@@ -53,27 +73,11 @@ def tell(line: str, *, quiet: bool) -> None:
         print(line, file=sys.stderr)
 
 
-def describe(tally: Tally, *, total: int, seconds: float) -> str:
-    """One line: images done of total, images/s, faults, time left."""
-    done = tally.images
-    rate = done / seconds if seconds > 0 else 0.0
-    parts = [
-        f"{done:,} / {total:,} images",
-        f"{100 * done // total}%" if total else "",  # rounded down: all is 100 %, and nothing less is
-        f"{rate:,.0f} images/s" if done else "starting",
-    ]
-    if faults := tally.faults.total():
-        parts.append(f"{faults:,} fault{'s' * (faults != 1)}")
-    if rate and done < total:
-        parts.append(f"{clock((total - done) / rate)} left")
-    return "  ".join(part for part in parts if part)
+def _say(pace: Pace, stream: TextIO, *, terminal: bool) -> None:
+    stream.write(f"\r\x1b[K{pace}" if terminal else f"{pace}\n")
+    stream.flush()
 
 
-def clock(seconds: float) -> str:
-    """Seconds as 42 s, 3:05 or 2:03:09."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+def _write(pace: Pace, file: Place) -> None:
+    with suppress(OSError, StorageFailed), whole(file) as half:  # a run does not fail for not having been followed
+        half.write_text(pace.to_json())

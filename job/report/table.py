@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from job.report.progress import clock
+from job.pace import clock
 from job.report.summary import Summary
 
 BAR = 32  # characters of the longest bar

@@ -23,7 +23,7 @@ from job import contract
 from job.errors import ResultsExist
 from job.storage import Place, link
 
-STAGING = ".verger"
+STAGING = contract.STAGING
 UNFINISHED = ".verger-unfinished"
 OWNER = "owner"
 

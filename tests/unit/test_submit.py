@@ -1,107 +1,28 @@
-"""Submitting and following runs, against moto's AWS in this process. No socket is opened."""
+"""Submitting runs, against moto's AWS in this process. No socket is opened."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import boto3
 import botocore.client
 import pytest
-from botocore.exceptions import ClientError
-from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.emrserverless.models import emrserverless_backends
 
-from bootstrap import submit
+from bootstrap import follow, submit
+from bootstrap.budget import count_images
 from bootstrap.cli import main
 from bootstrap.errors import BootstrapError, UsageError
-from bootstrap.submit import Order, Run, find_deployment, follow, request_of, start, token_of
+from bootstrap.run import Run
+from bootstrap.submit import Order, arguments_of, find_deployment, request_of, start, token_of
 from job.submission import Deployment, parameter_name
+from tests.unit.account import HERE, REGION, put, refusing, runs, saying
 
-REGION = "eu-west-1"
-ARGV = ["submit", "--environment", "dev", "--results", "first", "--region", REGION]
+pytestmark = pytest.mark.usefixtures("no_way_to_aws")
 
-
-@pytest.fixture(autouse=True)
-def no_way_to_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nobody's credentials, and no connection to anywhere."""
-
-    def refuse(_socket: socket.socket, address: Any) -> None:
-        raise AssertionError(f"a test wants to talk to {address}")
-
-    for name in [
-        name for name in os.environ if name.startswith("AWS_")
-    ]:  # an endpoint of this machine, too, which moto would not answer for
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    with mock_aws():
-        yield
-
-
-@pytest.fixture
-def deployment(aws: None) -> Deployment:  # noqa: ARG001
-    """An application, and the parameter that the stack would write."""
-    application = boto3.client("emr-serverless", REGION).create_application(name="verger-dev", releaseLabel="emr-7.14.0", type="SPARK")
-    bucket = "verger-dev"
-    deployed = Deployment(
-        environment="dev",
-        region=REGION,
-        application_id=application["applicationId"],
-        job_role_arn=f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/job",
-        bucket=bucket,
-        entry_point=f"s3://{bucket}/entry.py",
-        job_package=f"s3://{bucket}/job.zip",
-        model=f"s3://{bucket}/model.zip",
-        environment_archive=f"s3://{bucket}/environment.tar.gz",
-        timeout_minutes=60,
-        spark={"spark.executor.cores": "4"},
-    )
-    boto3.client("ssm", REGION).put_parameter(Name=parameter_name("dev"), Value=deployed.to_json(), Type="String")
-    return deployed
-
-
-def runs(deployment: Deployment) -> list[Any]:
-    return list(emrserverless_backends[DEFAULT_ACCOUNT_ID][REGION].job_runs.get(deployment.application_id, []))
-
-
-def submitted(deployment: Deployment) -> Run:
-    """A run that has just been started; moto's have succeeded by then."""
-    run = start(Order("dev", "first"), deployment)
-    runs(deployment)[-1].state = "SUBMITTED"
-    return run
-
-
-def becoming(deployment: Deployment, *states: str, details: str = "") -> Callable[[float], None]:
-    """A sleep during which the newest run comes into the next of `states`."""
-    coming = iter(states)
-
-    def sleep(_seconds: float) -> None:
-        runs(deployment)[-1].state = next(coming)
-        runs(deployment)[-1].state_details = details
-
-    return sleep
-
-
-def refusing(code: str) -> Callable[..., Any]:
-    def call(_client: Any, operation: str, _parameters: Any) -> Any:
-        raise ClientError({"Error": {"Code": code, "Message": "as AWS\nputs it"}}, operation)
-
-    return call
+ARGV = ["submit", *HERE, "--results", "first"]
 
 
 def test_a_run_is_what_was_deployed_and_its_id_is_all_that_stdout_gets(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,34 +53,6 @@ def test_a_token_is_one_that_the_service_takes(deployment: Deployment) -> None:
     assert len(token_of(request_of(Order("dev", "first"), deployment))) <= model.metadata["max"]
 
 
-def test_following_says_each_state_once_and_ends_with_the_run(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
-    run = submitted(deployment)
-    follow(run, sleep=becoming(deployment, "PENDING", "RUNNING", "RUNNING", "QUEUED", "SUCCESS"))
-    said = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
-    assert said == ["SUBMITTED", "PENDING", "RUNNING", "QUEUED", "SUCCESS"]
-
-
-@pytest.mark.parametrize("end", ["FAILED", "CANCELLED"])
-def test_a_run_that_ends_badly_fails_with_its_reason_on_one_line_and_where_its_logs_are(deployment: Deployment, end: str) -> None:
-    run = submitted(deployment)
-    with pytest.raises(BootstrapError, match=f"run {run.id} {end}: out of memory") as failed:
-        follow(run, sleep=becoming(deployment, "CANCELLING", end, details="out\nof memory"))
-    assert failed.value.exit_code == 1
-    assert f"s3://verger-dev/logs/applications/{deployment.application_id}/jobs/{run.id}/" in failed.value.hint
-
-
-def test_an_interrupt_leaves_the_run_going_and_says_how_to_cancel_it(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
-    run = submitted(deployment)
-
-    def interrupted(_seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        follow(run, sleep=interrupted)
-    assert run.cancel in capsys.readouterr().err
-    assert runs(deployment)[-1].state != "CANCELLED"
-
-
 @pytest.mark.usefixtures("deployment")
 def test_waiting_gives_the_exit_code_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = iter(["SUCCESS", "FAILED"])
@@ -170,6 +63,7 @@ def test_waiting_gives_the_exit_code_of_the_end(monkeypatch: pytest.MonkeyPatch)
         return run
 
     monkeypatch.setattr(submit, "start", started)
+    monkeypatch.setattr(follow, "LOG_S", 0)
     assert [main([*ARGV, "--wait"]), main([*ARGV, "--wait"])] == [0, 1]
 
 
@@ -178,7 +72,9 @@ def test_a_dry_run_starts_nothing_and_prints_the_command(deployment: Deployment,
     words = shlex.split(capsys.readouterr().out)
     assert words[:3] == ["aws", "emr-serverless", "start-job-run"]
     driver = json.loads(words[words.index("--job-driver") + 1])
-    assert driver == request_of(Order("dev", "first", ("--components", "50")), deployment)["jobDriver"]
+    request = request_of(Order("dev", "first", ("--components", "50")), deployment)
+    assert driver == request["jobDriver"]
+    assert json.loads(words[words.index("--execution-iam-policy") + 1]) == request["executionIamPolicy"]
     assert not runs(deployment)
 
 
@@ -220,7 +116,7 @@ def test_an_application_that_is_gone_is_one_line(capsys: pytest.CaptureFixture[s
     assert hint.startswith("hint: ")
 
 
-@pytest.mark.parametrize(("argv", "said"), [(ARGV, "no AWS credentials"), (ARGV[:5], "no region")])
+@pytest.mark.parametrize(("argv", "said"), [(ARGV, "no AWS credentials"), ([*ARGV[:3], *ARGV[5:]], "no region")])
 def test_without_credentials_or_region_one_line_says_so(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 1
     problem, hint = capsys.readouterr().err.splitlines()
@@ -242,8 +138,67 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_asked(environment: 
         Order(environment, results)
 
 
-def test_losing_aws_while_following_says_that_the_run_goes_on(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(deployment, "00abc")
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refusing("ExpiredTokenException"))
-    with pytest.raises(BootstrapError, match="following run 00abc, which goes on: ExpiredTokenException"):
-        follow(run)
+@pytest.mark.parametrize("environment", ["Dev", "../prod", ""])
+@pytest.mark.parametrize("verb", ["submit --results first", "follow first", "fetch first out", "cost first", "runs"])
+def test_an_environment_that_cannot_be_is_a_wrong_command_line(environment: str, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb.split(), "--environment", environment]) == 2
+    assert "--environment" in capsys.readouterr().err
+
+
+def test_results_have_one_name() -> None:
+    with pytest.raises(UsageError, match="--results among"):
+        Order("dev", "first", ("--results=s3://elsewhere/",))
+
+
+# --- --max-cost -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_estimated_to_cost_more_is_not_started(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    put("images/a/1.jpg", b"x" * 5000)
+    assert main([*ARGV, "--max-cost", "0.001"]) == 1
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert "above --max-cost 0.001" in problem
+    assert hint.startswith("hint: python -m bootstrap estimate --images 1 ")
+    assert not runs(deployment)
+
+
+def test_a_run_that_may_be_paid_for_is_started_and_ends_when_the_money_does(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saying(monkeypatch, "application", architecture="ARM64")
+    put("images/a/1.jpg", b"x" * 5000)
+    assert main([*ARGV, "--max-cost", "0.5"]) == main([*ARGV, "--max-cost", "1000", "--again"]) == 0
+    short, long = (run.execution_timeout_minutes for run in runs(deployment))
+    # 14 vCPUs and 32 GB on arm64 cost 0.737 USD an hour: half a dollar pays them for 40 minutes
+    assert short == 40
+    assert long == deployment.timeout_minutes
+
+
+def test_images_are_counted_where_the_run_reads_them_and_up_to_its_limit(deployment: Deployment) -> None:
+    for number in range(3):
+        put(f"images/{number}.jpg", b"x" * 100)
+        put(f"more/{number}.jpg", b"x" * 200)
+    put("more/folder/", b"")
+    counted = [
+        list(count_images(arguments_of(Order("dev", "first", tuple(further)), deployment), region=REGION))[-1]
+        for further in ([], ["--images", "s3://verger-dev/more/"], ["--images=s3://verger-dev/more", "--images", "s3a://verger-dev/images"],
+                        ["--limit", "2"])
+    ]  # fmt: skip
+    assert counted == [(3, 300), (3, 600), (6, 900), (2, 200)]
+
+
+@pytest.mark.usefixtures("deployment")
+@pytest.mark.parametrize(
+    ("further", "said"),
+    [([], "no images"), (["--", "--images", "s3://verger-dev/images/manifest.parquet"], "cannot count the images of a manifest")],
+)
+def test_what_cannot_be_estimated_is_not_started(further: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGV, "--max-cost", "1", *further]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_way_to_aws")
+@pytest.mark.parametrize("usd", ["0", "-1", "nan", "inf", "much"])
+def test_a_cost_that_is_none_is_a_wrong_command_line(usd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGV, f"--max-cost={usd}"]) == 2
+    assert "--max-cost" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from job import contract
 from job.config import MaxFaults
-from job.report.progress import clock, describe, progress
+from job.pace import Pace, clock
+from job.report import progress as reporting
+from job.report.progress import progress
 from job.report.summary import summarise, to_json, versions
 from job.report.table import BAR, SHOWN, table
 from job.sinks.tally import Tally
@@ -190,32 +193,45 @@ def test_a_clock_is_right_to_half_a_second(seconds: float) -> None:
 
 
 def test_a_line_tells_images_share_rate_faults_and_time_left() -> None:
-    line = describe(tally(2400, corrupt=99, truncated=1), total=10_000, seconds=25)
+    line = str(Pace(10_000, 2500, 100, 0, 25))
     assert line == "2,500 / 10,000 images  25%  100 images/s  100 faults  1:15 left"
 
 
 def test_one_fault_is_no_faults() -> None:
-    assert "1 fault " in describe(tally(9, corrupt=1), total=100, seconds=1) + " "
+    assert "1 fault " in f"{Pace(100, 10, 1, 0, 1)} "
 
 
 def test_nothing_done_yet_promises_nothing() -> None:
-    assert describe(tally(), total=100, seconds=3) == "0 / 100 images  0%  starting"
+    assert str(Pace(100, 0, 0, 0, 3)) == "0 / 100 images  0%  starting"
 
 
 def test_all_done_has_nothing_left() -> None:
-    assert describe(tally(100), total=100, seconds=10) == "100 / 100 images  100%  10 images/s"
+    assert str(Pace(100, 100, 0, 0, 10)) == "100 / 100 images  100%  10 images/s"
+
+
+def test_what_earlier_runs_did_counts_as_done_and_not_as_fast() -> None:
+    assert str(Pace(10_000, 5_000, 0, 5_000, 3)) == "5,000 / 10,000 images  50%  starting"
+    assert str(Pace(10_000, 6_000, 0, 5_000, 10)) == "6,000 / 10,000 images  60%  100 images/s  40 s left"
+    assert str(Pace(10, 10, 0, 10, 1)) == "10 / 10 images  100%"
 
 
 def test_not_quite_all_is_not_called_all() -> None:
-    assert "100%" not in describe(tally(9999), total=10_000, seconds=10)
+    assert "100%" not in str(Pace(10_000, 9999, 0, 0, 10))
 
 
-@example(done=1, total=2, faults=0, seconds=0.0)
-@given(done=st.integers(0, 1000), total=st.integers(0, 1000), faults=st.integers(0, 1000), seconds=st.floats(0, 1e6))
-def test_any_moment_can_be_told_in_one_line(done: int, total: int, faults: int, seconds: float) -> None:
-    line = describe(tally(done, corrupt=faults), total=total, seconds=seconds)
-    assert line
-    assert "\n" not in line
+@example(done=1, total=2, faults=0, before=0, seconds=0.0)
+@given(
+    done=st.integers(0, 1000),
+    total=st.integers(0, 1000),
+    faults=st.integers(0, 1000),
+    before=st.integers(0, 1000),
+    seconds=st.floats(0, 1e6),
+)
+def test_any_moment_can_be_told_in_one_line(done: int, total: int, faults: int, before: int, seconds: float) -> None:
+    pace = Pace(total, done, faults, before, seconds)
+    assert str(pace)
+    assert "\n" not in str(pace)
+    assert Pace.from_json(pace.to_json()) == pace
 
 
 class Terminal(io.StringIO):
@@ -245,6 +261,33 @@ def test_a_terminal_gets_one_line_that_is_written_over() -> None:
         pass
     assert stream.getvalue().startswith("\r")
     assert stream.getvalue().count("\n") == 1
+
+
+def test_a_file_tells_from_the_start_and_at_the_end_even_of_a_quiet_run(tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    with progress(10, lambda: tally(9, corrupt=1), quiet=True, file=file, stream=io.StringIO()):
+        while not file.exists():
+            time.sleep(0.01)
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+    told = Pace.from_json(file.read_text())
+    assert (told.images, told.done, told.faults) == (10, 10, 1)
+
+
+def test_a_file_keeps_up_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "FILE_INTERVAL_S", 0.01)
+    done = iter(range(10**9))
+    told = set()
+    with progress(10, lambda: tally(next(done)), quiet=True, file=tmp_path / "progress.json", stream=io.StringIO()):
+        while len(told) < 3:
+            if (tmp_path / "progress.json").exists():
+                told.add(Pace.from_json((tmp_path / "progress.json").read_text()).done)
+
+
+def test_a_file_that_cannot_be_written_fails_no_run(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with progress(10, lambda: tally(10), quiet=False, file=tmp_path / "nowhere" / "progress.json", stream=stream):
+        pass
+    assert stream.getvalue().splitlines()[-1].startswith("10 / 10 images")
 
 
 def test_progress_lets_a_failure_through() -> None:

@@ -17,6 +17,9 @@ from bootstrap.rehearsal.identity import Identity
 
 Json = dict[str, Any]
 
+PAGE = 50  # runs in an answer of ListJobRuns
+MOST_LETTERS = 2048  # of a run's own policy (botocore, PolicyDocument)
+
 
 class Service:
     """Applications and runs. Each operation takes its request and gives its answer, as botocore describes them."""
@@ -103,6 +106,8 @@ class Service:
             raise Refused("ValidationException", f"Execution role {run.request['executionRoleArn']} is no role")
         if (minutes := run.request.get("executionTimeoutMinutes")) is not None and not 5 <= minutes <= 10_080:
             raise Refused("ValidationException", f"executionTimeoutMinutes {minutes} is not between 5 and 10080")
+        if (letters := len(run.request.get("executionIamPolicy", {}).get("policy", ""))) > MOST_LETTERS:
+            raise Refused("ValidationException", f"executionIamPolicy has {letters} letters, more than {MOST_LETTERS}")
 
     def get_job_run(self, request: Json) -> Json:
         return {"jobRun": self._run(request).to_json(_attempt(request))}
@@ -112,7 +117,9 @@ class Service:
         after, before = (_seconds(request.get(name)) for name in ("createdAtAfter", "createdAtBefore"))
         runs = [run for run in self._runs.values() if run.application is application and _wanted(run.state, request)]
         runs = [run for run in runs if (after is None or run.created > after) and (before is None or run.created < before)]
-        return {"jobRuns": [run.summary() for run in reversed(runs)]}
+        start, most = int(request.get("nextToken", 0)), int(request.get("maxResults", PAGE))
+        following = {"nextToken": str(start + most)} if start + most < len(runs) else {}
+        return {"jobRuns": [run.summary() for run in runs[::-1][start : start + most]]} | following
 
     def list_job_run_attempts(self, request: Json) -> Json:
         return {"jobRunAttempts": self._run(request).attempt_summaries()}

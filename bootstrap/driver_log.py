@@ -1,0 +1,64 @@
+"""Why a run failed, by its driver's log: first what the job itself gives as the reason, then the last lines."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bootstrap.aws import client, foreseen
+from bootstrap.console import printable
+from bootstrap.run import Run
+
+DRIVER = "SPARK_DRIVER/"
+FILES = ("stderr.gz", "stdout.gz")  # what a Python driver says on stderr comes on stdout: spark-submit's PythonRunner sends it there
+LAST = 15  # lines that are shown
+ATTEMPT = re.compile(r"/attempts/(\d+)/")  # in the paths of runs that may be tried again
+RAISED = re.compile(r"(Caused by: )?[\w.$]*(Error|Exception|Killed|Interrupted)\b.*")  # of a traceback, of the JVM or of Python
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """cause, hint: "" where the log does not say."""
+
+    cause: str
+    hint: str
+    lines: tuple[str, ...]
+
+
+def last_words(run: Run) -> LastWords | None:
+    """Of the driver in its last attempt; None until its log has arrived."""
+    with foreseen(f"reading {run.logs}"):
+        s3 = client("s3", region=run.deployment.region)
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=run.logs.bucket, Prefix=run.logs.prefix)
+        keys = _of_last_attempt([each["Key"] for page in pages for each in page.get("Contents", ())])
+        logs = [gzip.decompress(s3.get_object(Bucket=run.logs.bucket, Key=key)["Body"].read()) for key in keys]
+    lines = [printable(line.expandtabs(4)) for log in logs for line in log.decode(errors="replace").splitlines() if line.strip()]
+    return read_cause(lines) if keys else None
+
+
+def _of_last_attempt(keys: Sequence[str]) -> list[str]:
+    found = {name: key for name in FILES for key in sorted(keys, key=_attempt) if key.endswith(DRIVER + name)}
+    last = max(map(_attempt, found.values()), default=0)
+    return [key for key in found.values() if _attempt(key) == last]
+
+
+def _attempt(key: str) -> int:
+    found = ATTEMPT.search(key)
+    return int(found[1]) if found else 0
+
+
+def read_cause(lines: Sequence[str]) -> LastWords:
+    """The job's own error and hint, or else the exception that was raised last."""
+    words = LastWords("", "", tuple(lines[-LAST:]))
+    for place, line in _from_the_end(lines):
+        if line.startswith("error: "):
+            after = lines[place + 1] if place + 1 < len(lines) else ""
+            return LastWords(line.removeprefix("error: "), after.removeprefix("hint: ") if after.startswith("hint: ") else "", words.lines)
+    raised = next((line for _, line in _from_the_end(lines) if RAISED.match(line)), "")
+    return LastWords(raised, "", words.lines)
+
+
+def _from_the_end(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    return reversed(list(enumerate(lines)))

@@ -1,0 +1,120 @@
+"""Follows a run to its end: what it says on the way, what it survives, and what is to be said of a bad end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bootstrap.aws import Expired, Unreachable, look_for_new_credentials
+from bootstrap.counted import pace_of
+from bootstrap.driver_log import last_words
+from bootstrap.errors import BootstrapError
+from bootstrap.run import SUCCESS, Run, Seen, architecture_of, cancel, look
+from bootstrap.spent import usd_so_far
+from job.pace import Pace
+from job.releases import Architecture
+
+POLL_S = 5
+PATIENCE_S = 15 * 60  # without AWS, or for new credentials
+LOG_S = 90  # that a failed run's log is waited for: it arrives some time after the end
+
+Sleep = Callable[[float], None]
+Told = TypeVar("Told")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A run as who follows it sees it."""
+
+    seen: Seen
+    pace: Pace | None
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """How to follow: what each moment is shown with, and what lets time pass."""
+
+    show: Callable[[Moment], None]
+    sleep: Sleep = time.sleep
+
+    def follow(self, run: Run) -> None:
+        """Returns when the run has succeeded. BootstrapError where it ends otherwise, or is lost sight of.
+
+        KeyboardInterrupt at Ctrl-C, unless who follows wants to have the run cancelled.
+        """
+        try:
+            last = self._watch(run)
+        except KeyboardInterrupt:
+            if not wants_to_cancel(run):
+                raise
+            cancel(run)
+            self.follow(run)
+            return
+        if last.state != SUCCESS:
+            raise self._failure(last)
+
+    def _watch(self, run: Run) -> Seen:
+        architecture = self._patiently(run, lambda: architecture_of(run.deployment))
+        while True:
+            moment = self._patiently(run, lambda: observe(run, architecture))
+            self.show(moment)
+            if moment.seen.has_ended:
+                return moment.seen
+            self.sleep(POLL_S)
+
+    def _patiently(self, run: Run, ask: Callable[[], Told]) -> Told:
+        """The answer, once AWS gives it. boto3 has tried for some time before it says that there is none."""
+        for waited in range(0, PATIENCE_S, POLL_S):
+            try:
+                return ask()
+            except (Expired, Unreachable) as error:
+                if isinstance(error, Expired) and not look_for_new_credentials():
+                    raise _lost(run, error) from error
+                if not waited:
+                    print(f"note: {error}; the run goes on, and this waits for {PATIENCE_S // 60} minutes", file=sys.stderr, flush=True)
+            self.sleep(POLL_S)
+        try:
+            return ask()
+        except BootstrapError as error:
+            raise _lost(run, error) from error
+
+    def _failure(self, seen: Seen) -> BootstrapError:
+        words = None
+        for _ in range(0, LOG_S, POLL_S):
+            if seen.state != "FAILED" or (words := last_words(seen.run)):
+                break
+            self.sleep(POLL_S)
+        cause = (words and words.cause) or seen.details or "EMR Serverless gives no reason"
+        hint = [words.hint] if words and words.hint else []
+        return BootstrapError(
+            f"run {seen.run.id} {seen.state}: {cause}",
+            "; ".join([*hint, f"its logs: {seen.run.logs}/"]),
+            lines=words.lines if words else (),
+        )
+
+
+def observe(run: Run, architecture: Architecture) -> Moment:
+    seen = look(run)
+    return Moment(seen, pace_of(seen), usd_so_far(seen, architecture=architecture))
+
+
+def _lost(run: Run, error: BootstrapError) -> BootstrapError:
+    return BootstrapError(f"run {run.id} goes on, and is lost sight of: {error}", f"with credentials that are good, {run.follow}")
+
+
+def wants_to_cancel(run: Run) -> bool:
+    """Asks on a terminal. Elsewhere nobody answers, and the run goes on; so it does after a second Ctrl-C."""
+    answer = ""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"run {run.id} goes on; c and Enter cancel it, Enter leaves it: ", end="", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            answer = sys.stdin.readline().strip().lower()
+    if answer in ("c", "cancel"):
+        return True
+    print(f"note: run {run.id} goes on; to cancel it: {run.cancel}", file=sys.stderr)
+    return False

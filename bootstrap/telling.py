@@ -1,0 +1,90 @@
+"""How runs are told of: a line that moves on a terminal, lines in a log, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TextIO
+
+from bootstrap.follow import Moment
+from job.pace import clock
+
+LOG_INTERVAL_S = 60.0
+
+Row = tuple[str, ...]
+
+
+class Lines:
+    """Shows moments on a stream: on a terminal each in the place of the last one of the same state, elsewhere one now and then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._state, self._told = stream, "", -LOG_INTERVAL_S
+
+    def __call__(self, moment: Moment) -> None:
+        changed = moment.seen.state != self._state
+        if not self._stream.isatty() and not changed and time.monotonic() - self._told < LOG_INTERVAL_S:
+            return
+        over = "" if changed or not self._stream.isatty() else "\x1b[1A\r\x1b[K"
+        print(f"{over}{time.strftime('%H:%M:%S')} {line_of(moment)}", file=self._stream, flush=True)
+        self._state, self._told = moment.seen.state, time.monotonic()
+
+
+def line_of(moment: Moment) -> str:
+    """State, images, cost."""
+    cost = "" if moment.usd is None else f"{_usd(moment.usd)}{'' if moment.seen.billed else ' at most so far'}"
+    return "  ".join(part for part in (moment.seen.state, str(moment.pace or ""), cost) if part)
+
+
+def say_json(moment: Moment) -> None:
+    """One document a line."""
+    print(json.dumps(as_json(moment)), flush=True)
+
+
+def as_json(moment: Moment) -> Mapping[str, Any]:
+    seen, pace = moment.seen, moment.pace
+    return {
+        "run": seen.run.id,
+        "name": seen.name,
+        "state": seen.state,
+        "details": seen.details,
+        "created": _iso(seen.created),
+        "started": _iso(seen.started),
+        "ended": _iso(seen.ended),
+        "seconds": seen.seconds,
+        "results": str(seen.results) if seen.results else None,
+        "images": pace.images if pace else None,
+        "done": pace.done if pace else None,
+        "faults": pace.faults if pace else None,
+        "images_per_second": round(pace.rate, 1) if pace else None,
+        "left_s": round(pace.left_s) if pace and pace.left_s is not None and not seen.has_ended else None,
+        "usd": moment.usd,
+        "usd_is_final": seen.billed is not None,
+    }
+
+
+HEADINGS = ("run", "name", "submitted", "images", "faults", "took", "cost", "state")
+
+
+def row_of(moment: Moment) -> Row:
+    """The cells of HEADINGS; empty where nothing is known."""
+    seen, pace = moment.seen, moment.pace
+    return (
+        seen.run.id,
+        seen.name,
+        f"{seen.created.astimezone():%Y-%m-%d %H:%M}",
+        f"{pace.done:,}" if pace else "",
+        f"{pace.faults:,}" if pace else "",
+        "" if seen.seconds is None else clock(seen.seconds),
+        "" if moment.usd is None else f"{'' if seen.billed else '≤ '}{_usd(moment.usd)}",
+        seen.state,
+    )
+
+
+def _usd(usd: float) -> str:
+    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")

@@ -1,0 +1,273 @@
+"""Following runs to their ends, against moto's AWS in this process. No socket is opened."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import botocore.client
+import pytest
+
+from bootstrap import aws, follow
+from bootstrap.cli import main
+from bootstrap.errors import BootstrapError
+from bootstrap.follow import LOG_S, POLL_S, Follower
+from bootstrap.run import Run
+from bootstrap.telling import Lines, say_json
+from job.pace import Pace
+from job.submission import Deployment
+from tests.unit.account import HERE, becoming, put, refusing, refusing_at_first, runs, saying, submitted
+
+pytestmark = pytest.mark.usefixtures("no_way_to_aws")
+
+PACE = Pace(images=10_000, done=2_500, faults=3, before=0, seconds=25)
+BILLED = {"vCPUHour": 2.0, "memoryGBHour": 4.0, "storageGBHour": 1.0}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def follower(sleep: Callable[[float], None], stream: Any = None) -> Follower:
+    return Follower(Lines(stream or io.StringIO()), sleep)
+
+
+def log(run: Run, text: str, *, place: str = "SPARK_DRIVER/stdout.gz") -> None:
+    put(f"{run.logs.key}/{place}", gzip.compress(text.encode()))
+
+
+def test_following_says_each_state_once_and_ends_with_the_run(deployment: Deployment) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    follower(becoming(deployment, "PENDING", "RUNNING", "RUNNING", "QUEUED", "SUCCESS"), stream).follow(run)
+    said = [line.split()[1] for line in stream.getvalue().splitlines()]
+    assert said == ["SUBMITTED", "PENDING", "RUNNING", "QUEUED", "SUCCESS"]
+
+
+def test_a_terminal_s_line_is_written_over_until_the_state_is_another(deployment: Deployment) -> None:
+    run, stream = submitted(deployment), Terminal()
+    follower(becoming(deployment, "RUNNING", "RUNNING", "SUCCESS"), stream).follow(run)
+    assert [line.startswith("\x1b[1A\r\x1b[K") for line in stream.getvalue().split("\n")[:-1]] == [False, False, True, False]
+
+
+def test_images_done_are_those_that_the_run_itself_tells_of(deployment: Deployment) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    runs(deployment)[-1].state = "RUNNING"
+    put("results/first/.verger/progress.json", PACE.to_json())
+    follower(becoming(deployment, "SUCCESS"), stream).follow(run)
+    assert str(PACE) in stream.getvalue().splitlines()[0]
+
+
+def test_what_an_earlier_run_left_there_is_not_taken_for_this_one_s(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    put("results/first/.verger/progress.json", PACE.to_json())
+    saying(monkeypatch, "jobRun", createdAt=datetime.now(UTC) + timedelta(minutes=1))
+    follower(becoming(deployment, "SUCCESS"), stream).follow(run)
+    assert "images" not in stream.getvalue()
+
+
+def test_the_end_tells_what_the_summary_counted(deployment: Deployment) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    put("results/first/summary.json", {"featurize": {"images": 10, "faults": 1, "finished": now, "seconds": {"featurize": 2.0}}})
+    follower(becoming(deployment, "SUCCESS"), stream).follow(run)
+    assert "SUCCESS  10 / 10 images  100%  5 images/s  1 fault" in stream.getvalue()
+
+
+def test_cost_so_far_is_that_of_all_workers_since_the_first_one_came(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    runs(deployment)[-1].state = "RUNNING"
+    saying(monkeypatch, "application", architecture="ARM64")
+    saying(monkeypatch, "jobRun", startedAt=datetime.now(UTC) - timedelta(hours=1))
+    follower(becoming(deployment, "SUCCESS"), stream).follow(run)
+    # 14 vCPUs and 32 GB for an hour: 14 x 0.042094 + 32 x 0.004628
+    assert "$0.7374 at most so far" in stream.getvalue().splitlines()[0]
+
+
+def test_a_machine_gets_a_document_a_look(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = submitted(deployment)
+    saying(monkeypatch, "jobRun", billedResourceUtilization=BILLED)
+    Follower(say_json, becoming(deployment, "SUCCESS")).follow(run)
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["run"], each["state"], each["usd_is_final"]) for each in said] == [
+        (run.id, "SUBMITTED", False),
+        (run.id, "SUCCESS", True),
+    ]
+
+
+# --- bad ends -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["FAILED", "CANCELLED"])
+def test_a_run_that_ends_badly_fails_with_its_reason_on_one_line_and_where_its_logs_are(deployment: Deployment, end: str) -> None:
+    run = submitted(deployment)
+    with pytest.raises(BootstrapError, match=f"run {run.id} {end}: out of memory") as failed:
+        follower(becoming(deployment, "CANCELLING", end, *([end] * (LOG_S // POLL_S)), details="out\nof memory")).follow(run)
+    assert failed.value.exit_code == 1
+    assert f"s3://verger-dev/logs/applications/{deployment.application_id}/jobs/{run.id}/" in failed.value.hint
+
+
+@pytest.mark.parametrize("place", ["SPARK_DRIVER/stdout.gz", "SPARK_DRIVER/stderr.gz", "attempts/2/SPARK_DRIVER/stdout.gz"])
+def test_a_failed_run_s_reason_is_what_the_job_says(deployment: Deployment, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    log(run, "1 / 2 images\nerror: 2 usable images, 4 components asked for\nhint: lower --components or add images\nbye\n", place=place)
+    if "attempts" in place:
+        log(run, "error: of the first attempt\n", place="attempts/1/SPARK_DRIVER/stdout.gz")
+    assert main(["follow", run.id, *HERE]) == 1
+    _state, problem, hint, *lines = capsys.readouterr().err.splitlines()
+    assert problem == f"error: run {run.id} FAILED: 2 usable images, 4 components asked for"
+    assert hint.startswith("hint: lower --components or add images; its logs: s3://")
+    assert lines[0] == "  1 / 2 images"
+    assert lines[-1] == "  bye"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("Traceback\nValueError: the reason\n", "ValueError: the reason"),
+        (
+            "org.apache.spark.SparkException: lost\n\tat x\nCaused by: java.io.IOException: disk\n\tat y\n",
+            "Caused by: java.io.IOException: disk",
+        ),
+        ("nothing that is a reason\n", "ExitCode: 1"),
+    ],
+)
+def test_where_the_job_says_nothing_the_last_exception_is_the_reason_or_what_the_service_says(
+    deployment: Deployment, text: str, cause: str
+) -> None:
+    run = submitted(deployment)
+    log(run, text)
+    with pytest.raises(BootstrapError) as failed:
+        follower(becoming(deployment, "FAILED", details="ExitCode: 1")).follow(run)
+    assert str(failed.value) == f"run {run.id} FAILED: {cause}"
+    assert failed.value.lines[-1].split() == text.splitlines()[-1].split()
+
+
+def test_a_log_that_comes_late_is_waited_for(deployment: Deployment) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    looks = iter(range(10))
+
+    def sleep(_seconds: float) -> None:
+        if next(looks) == 2:
+            log(run, "error: late\n")
+
+    with pytest.raises(BootstrapError, match="FAILED: late"):
+        follower(sleep).follow(run)
+
+
+def test_a_log_cannot_write_to_a_terminal_what_it_obeys(deployment: Deployment) -> None:
+    run = submitted(deployment)
+    log(run, "error: \x1b[2Jgone\n")
+    with pytest.raises(BootstrapError) as failed:
+        follower(becoming(deployment, "FAILED")).follow(run)
+    assert "\x1b" not in str(failed.value) + "".join(failed.value.lines)
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------------------------
+
+
+def interrupted(_seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_the_run_going_and_says_how_to_cancel_it(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    run = submitted(deployment)
+    with pytest.raises(KeyboardInterrupt):
+        follower(interrupted).follow(run)
+    assert run.cancel in capsys.readouterr().err
+    assert runs(deployment)[-1].state != "CANCELLED"
+
+
+@pytest.mark.parametrize(("answer", "end"), [("c\n", "CANCELLED"), ("cancel\n", "CANCELLED"), ("\n", "SUBMITTED"), ("", "SUBMITTED")])
+def test_on_a_terminal_an_interrupt_asks_whether_the_run_is_to_be_cancelled(
+    deployment: Deployment, answer: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submitted(deployment)
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with pytest.raises(BootstrapError if end == "CANCELLED" else KeyboardInterrupt):
+        follower(interrupted).follow(run)
+    assert "c and Enter cancel it" in sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert runs(deployment)[-1].state == end
+
+
+# --- what it survives -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException"])
+def test_a_service_that_is_busy_is_asked_again(
+    deployment: Deployment, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "SUCCESS"
+    refusing_at_first(monkeypatch, code, times=3)
+    waits: list[float] = []
+    follower(waits.append).follow(run)
+    assert waits == [POLL_S] * 3
+    assert capsys.readouterr().err.count("note: ") == 1
+
+
+def test_credentials_that_expire_are_looked_for_anew(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "SUCCESS"
+    refusing_at_first(monkeypatch, "ExpiredTokenException", times=2)
+    looked: list[bool] = []
+    monkeypatch.setattr(follow, "look_for_new_credentials", lambda: looked.append(True) or True)
+    follower(lambda _seconds: None).follow(run)
+    assert len(looked) == 2
+
+
+def test_credentials_of_the_environment_cannot_be_renewed_and_nobody_waits_for_them(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submitted(deployment)
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refusing("ExpiredTokenException"))
+    with pytest.raises(BootstrapError, match=f"run {run.id} goes on, and is lost sight of: .*ExpiredTokenException") as lost:
+        follower(interrupted).follow(run)
+    assert lost.value.exit_code == 1
+    assert f"python -m bootstrap follow {run.id} --environment dev --region" in lost.value.hint
+
+
+def test_patience_ends_and_the_run_goes_on(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = submitted(deployment)
+    monkeypatch.setattr(follow, "PATIENCE_S", 4 * POLL_S)
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refusing("ThrottlingException"))
+    waits: list[float] = []
+    with pytest.raises(BootstrapError, match="goes on, and is lost sight of"):
+        follower(waits.append).follow(run)
+    assert sum(waits) == 4 * POLL_S
+
+
+@pytest.mark.usefixtures("aws")
+def test_credentials_of_a_file_are_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """A file that `aws sso login` or a tool of the company writes anew."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    keys = []
+    for key in ("old", "new"):
+        file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = x\n")
+        assert aws.look_for_new_credentials()
+        keys.append(aws.client("s3", region="us-east-1")._request_signer._credentials.access_key)
+    assert keys == ["old", "new"]
+
+
+def test_a_run_that_there_never_was_is_one_line(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    submitted(deployment, "first")
+    assert main(["follow", "another", *HERE]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: dev has had no run named 'another'",
+        "hint: python -m bootstrap runs --environment dev",
+    ]
+    assert main(["follow", "0" * 16, *HERE]) == 1
+    assert "ResourceNotFoundException" in capsys.readouterr().err
