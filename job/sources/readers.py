@@ -30,6 +30,13 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Labelled(Entry):
+    """A file whose label is given by who listed it, and not by its folder."""
+
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Folder:
     """One folder found."""
 
@@ -43,14 +50,6 @@ class Reader(Protocol):
     """
 
     in_flight: int
-
-    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
-        """What lies directly in `folder` under a name that `keep` accepts, in any order. StorageFailed where it cannot be listed."""
-        ...
-
-    def check(self, root: str) -> None:
-        """StorageFailed or NoImages where `root` can be known to be of no use."""
-        ...
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         """Each file's bytes, of a longer one the first `limit` + 1; the error of one that cannot be read.
@@ -73,9 +72,6 @@ class LocalReader:
                         yield entry
         except OSError as error:
             raise StorageFailed(f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions") from error
-
-    def check(self, root: str) -> None:
-        next(self.scan(root, keep=lambda _: True), None)
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return [attempt(self.read, path, limit=limit) for path in paths]

@@ -7,37 +7,30 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from job.ahead import ahead
 from job.errors import NoImages
-from job.sources.labels import label_of
-from job.sources.listing import (
-    WALKS_PER_SLOT,
-    ImageSource,
-    ListingPart,
-    Share,
-    Walk,
-    first_labels,
-    follow,
-    plan_shares,
-    plan_walks,
-    select,
-)
-from job.sources.readers import Data, Entry, Reader, open_reader, printable
+from job.sources.labels import LabelsFrom, label_of
+from job.sources.listers import Lister, open_lister
+from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
+from job.sources.readers import Data, Entry, Labelled, Reader, printable
 from job.storage import Place, fetched, place_of, whole
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
+PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
+TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
+LONG = 200_000  # names listed one after the other, where they can be split further: some 20 s in S3
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
@@ -72,6 +65,14 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing task did: the parts that it wrote, and the pieces that it left to others."""
+
+    parts: list[ListingPart]
+    rests: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """One image to decode. `data` is its bytes, or the error that reading them met."""
 
@@ -83,12 +84,10 @@ class Image:
     data: Data | None
 
 
-def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place) -> Listing:
-    """Lists every image under the roots, on executors, into `scratch`. NoImages where there are none."""
+def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listing:
+    """Lists every image of the source, on executors, into `scratch`; `count` is told there how many. NoImages where there are none."""
     slots = sc.defaultParallelism
-    tasks = _listing_tasks(source, slots=slots)
-    listed = run_tasks(sc, partial(list_walks, source=source, scratch=scratch), tasks)
-    parts = [part for task in listed for part in task]
+    parts = list_parts(partial(run_tasks, sc), source, slots=slots, scratch=scratch, count=count)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels)
     if not listing.images:
@@ -99,44 +98,79 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place) -> Lis
 
 def check_roots(source: ImageSource) -> None:
     """StorageFailed or NoImages where a root is of no use: found out before Spark starts."""
-    for root in source.roots:
-        open_reader(root).check(root)
+    open_lister(source).check()
 
 
 def count_images(source: ImageSource) -> tuple[int, int]:
     """How many images a run would list, and their bytes, listed here and kept nowhere. --classes is not looked at."""
-    reader = open_reader(source.roots[0])
+    lister = open_lister(source)
     images = size = 0
-    entries = (entry for root in sorted(source.roots) for entry in follow(reader, Walk(root), include=source.include))
-    for entry in islice(entries, source.limit):
+    for entry in islice(_entries(lister, lister.pieces(wanted=1), source=source), source.limit):
         images += 1
         size += entry.size
     return images, size
 
 
-def _listing_tasks(source: ImageSource, *, slots: int) -> list[list[Walk]]:
+def list_parts(
+    run: Callable[[Callable[[list[Any]], Listed], list[list[Any]]], list[Listed]],
+    source: ImageSource,
+    *,
+    slots: int,
+    scratch: Place,
+    count: Callable[[int], None],
+) -> list[ListingPart]:
+    """All listing parts of a source. `run` does work over lists of pieces, on executors.
+
+    Where a piece turns out to be long, what is left of it is split anew, and listed in the next round.
+    """
+    lister = open_lister(source)
+    work = partial(list_pieces, source=source, scratch=scratch, count=count)
     if source.limit is not None:  # the first N are the same on every machine, and listing can stop there
-        return [[Walk(root) for root in sorted(source.roots)]]
-    walks = plan_walks(open_reader(source.roots[0]), source.roots, wanted=WALKS_PER_SLOT * slots)
-    size = max(1, -(-len(walks) // slots))
-    return [walks[start : start + size] for start in range(0, len(walks), size)]
+        return run(work, [lister.pieces(wanted=1)])[0].parts
+    parts: list[ListingPart] = []
+    wanted = PIECES_PER_SLOT * slots
+    pieces = lister.pieces(wanted=wanted)
+    while pieces:
+        done = run(work, _dealt(pieces, most=TASKS_PER_SLOT * slots))
+        parts += [part for each in done for part in each.parts]
+        rests = [rest for each in done for rest in each.rests]
+        pieces = [piece for rest in rests for piece in lister.split(rest, wanted=-(-wanted // len(rests)))]
+    return parts
 
 
-def list_walks(walks: Iterable[Walk], *, source: ImageSource, scratch: Place) -> list[ListingPart]:
-    """Follows walks and writes listing parts; runs on an executor."""
-    reader = open_reader(source.roots[0])
-    entries: Iterator[Entry] = (entry for walk in walks for entry in follow(reader, walk, include=source.include))
+def _dealt(pieces: list[Any], *, most: int) -> list[list[Any]]:
+    """The pieces in no more than `most` lists, neighbours together."""
+    size = -(-len(pieces) // most)
+    return [pieces[start : start + size] for start in range(0, len(pieces), size)]
+
+
+def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listed:
+    """Follows pieces and writes listing parts; runs on an executor."""
+    rests: list[Any] = []
+    entries = _entries(open_lister(source), pieces, source=source, rests=rests if source.limit is None else None)
     if source.classes is None:
         entries = islice(entries, source.limit)
     parts = []
     while batch := list(islice(entries, ROWS_PER_PART)):
         parts.append(_write_part(batch, source=source, scratch=scratch))
-    return parts
+    count(sum(part.count for part in parts))
+    return Listed(parts, rests)
+
+
+def _entries(lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource, rests: list[Any] | None = None) -> Iterator[Entry]:
+    """The images of pieces; of one that is long only the first LONG, where `rests` is there to take what is left of it."""
+    for piece in pieces:
+        for number, entry in enumerate(lister.follow(piece), 1):
+            if matches(entry.path, source.include):
+                yield entry
+            if number == LONG and rests is not None and (rest := lister.rest(piece, entry)):
+                rests.append(rest)
+                break
 
 
 def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Place) -> ListingPart:
     """One listing part, shuffled: neighbours in a folder cost alike, and a share should not be all of one kind."""
-    labels = [label_of(printable(entry.path), source.labels_from) for entry in entries]
+    labels = [_label(entry, source.labels_from) for entry in entries]
     order = list(range(len(entries)))
     random.Random(0).shuffle(order)  # seeded: the same images make the same shares
     rows = [
@@ -171,6 +205,12 @@ def select_rows(file: str, *, quota: int, labels: frozenset[str] | None) -> pa.T
             last = pc.sort_indices(table["position"])[quota - 1].as_py()
             table = table.filter(pc.less_equal(table["position"], table["position"][last]))
     return table
+
+
+def _label(entry: Entry, labels_from: LabelsFrom) -> str | None:
+    if isinstance(entry, Labelled) and labels_from != "none":
+        return entry.label
+    return label_of(printable(entry.path), labels_from)
 
 
 def rows_of(share: Share) -> list[Image]:
