@@ -7,9 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from job.sources import folders
 from job.sources.folders import Walk
+from job.sources.inventory import InventoryLister
 from job.sources.listing import ImageSource
-from job.sources.readers import Entry, LocalReader
-from job.storage import is_s3
+from job.sources.manifest import ManifestLister
+from job.sources.readers import Entry, LocalReader, kind_of
 
 Piece = TypeVar("Piece")
 
@@ -64,8 +65,14 @@ class DiskLister:
 
 def open_lister(source: ImageSource) -> Lister[Any]:
     """Who lists the images of a source."""
-    if is_s3(source.roots[0]):
-        from job.sources.s3 import S3Lister  # boto3 and obstore: not for those who read a disk
+    match kind_of(source.roots[0]):
+        case "folder":
+            return DiskLister(source.roots)
+        case "prefix":
+            from job.sources.s3 import S3Lister  # boto3 and obstore: not for those who read a disk
 
-        return S3Lister(source.roots)
-    return DiskLister(source.roots)
+            return S3Lister(source.roots)
+        case "manifest":
+            return ManifestLister(source.roots, under=source.under)
+        case "inventory":
+            return InventoryLister(source.roots, under=source.under)

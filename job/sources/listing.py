@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 
 from job.sources.labels import LabelsFrom
 
+ASSUMED_BYTES = 100_000  # an image of which no size is known
 SMALLEST_SHARE = 32  # images of 5 KB; below this a task's fixed cost shows
 LARGEST_SHARES = (256, 4096)  # such images, of a small run and of a large one: progress shows, files have 2 to 20 MB
 IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and decoding by size (12 megapixels in 3 MB: 0.2 s)
@@ -23,7 +24,8 @@ IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and de
 class ImageSource:
     """Which images a run reads.
 
-    roots        folders, absolute; none inside another
+    roots        folders, absolute, none inside another; or manifests; or inventories
+    under        of a manifest or an inventory only what lies in these folders; none means all
     include      patterns of file names, such as "*.jpg"; none means every file that is not hidden
     labels_from  "parent": the folder's name; "none": no labels
     classes      only the first so many labels in order of name
@@ -35,10 +37,11 @@ class ImageSource:
     labels_from: LabelsFrom = "parent"
     classes: int | None = None
     limit: int | None = None
+    under: tuple[str, ...] = ()
 
     def covers(self, other: ImageSource) -> bool:
         """Whatever images there are, all that `other` reads is read."""
-        wider = self.include in ((), other.include) and set(self.roots) >= set(other.roots)
+        wider = self.include in ((), other.include) and self.under in ((), other.under) and set(self.roots) >= set(other.roots)
         return wider and all(mine is None or (theirs is not None and mine >= theirs) for mine, theirs in self._bounds(other))
 
     def _bounds(self, other: ImageSource) -> list[tuple[int | None, int | None]]:
@@ -51,7 +54,7 @@ class ListingPart:
 
     file         where the rows are
     count        rows that a run will read
-    image_bytes  mean size of its images
+    image_bytes  mean size of its images, negative where unknown
     labels       with --classes N: the part's N first labels and their counts
     """
 
@@ -104,7 +107,7 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
 
     Sizes fall towards the end (guided self-scheduling, Polychronopoulos & Kuck 1987): large tasks cost little, and
     small ones last let `slots` cores finish together. Parts take turns, as a part is of few prefixes, each of which
-    answers 5,500 reads a second (docs/s3.md) where 32 cores ask for more.
+    answers 5,500 reads a second in S3, and some tens of cores ask for more.
     """
     turns = deque((part, 0) for part in parts if part.count)
     left = sum(part.count for part, _ in turns)
@@ -127,6 +130,11 @@ def largest_share(total: int, *, slots: int) -> int:
 
 
 def share_size(left: int, *, slots: int, largest: int, image_bytes: float = 5000) -> int:
-    """Images of the next share when `left` remain for `slots` cores: few where they are large, as a share is to take seconds."""
+    """Images of the next share when `left` remain for `slots` cores: few where they are large, as a share is to take seconds.
+
+    image_bytes: their mean size, negative where it is unknown
+    """
+    if image_bytes < 0:
+        image_bytes = ASSUMED_BYTES
     costly = (IMAGE_S + BYTE_S * image_bytes) / (IMAGE_S + BYTE_S * 5000)
     return max(1, round(SMALLEST_SHARE / costly), min(round(largest / costly), left // (2 * slots)))

@@ -23,11 +23,10 @@ from job import s3
 from job.errors import NoImages, StorageFailed
 from job.sources import keys
 from job.sources.keys import Range
-from job.sources.readers import Data, Entry, attempt
+from job.sources.readers import Data, Entry, attempt, marks_folder
 
 REQUESTS = 32  # at once in a worker
 WANTED_PER_RANGE = 4  # pieces wanted for each range: a range is found by a look at the store, and weighs about what another does
-MARK = "_$folder$"  # how EMR's file system once marked folders
 
 # Shorter than the ten minutes for which boto3 promises that what it hands out stays valid, longer than obstore's five of reserve
 CREDENTIALS_TTL = timedelta(minutes=9)
@@ -73,14 +72,14 @@ def scan(root: str, after: str, at_once: int) -> Iterator[Entry]:
     start = {"StartAfter": prefix + after} if after else {}
     for page in s3.pages(bucket, prefix, **start, PaginationConfig={"PageSize": at_once}):
         for found in page.get("Contents", ()):
-            if not _marks_folder(found):
+            if not marks_folder(found["Key"], found["Size"]):
                 yield _entry(bucket, found)
 
 
 def _check(root: str) -> None:
     bucket, prefix = _prefix_of(root)
     page = next(s3.pages(bucket, prefix, PaginationConfig={"MaxItems": 8, "PageSize": 8}))
-    found = [item for item in page.get("Contents", ()) if not _marks_folder(item)]
+    found = [item for item in page.get("Contents", ()) if not marks_folder(item["Key"], item["Size"])]
     if not found:
         raise NoImages(f"no objects under s3://{bucket}/{prefix}", "check --images: a key's case and slashes count")
     try:
@@ -172,10 +171,6 @@ def _prefix_of(folder: str) -> tuple[str, str]:
 def _nameable(key: str) -> bool:
     """obstore reads this key and not another: it drops slashes at the ends, and refuses empty segments, dots and control characters."""
     return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))
-
-
-def _marks_folder(found: dict[str, Any]) -> bool:
-    return not found["Size"] and found["Key"].endswith(("/", MARK))
 
 
 def _entry(bucket: str, found: dict[str, Any]) -> Entry:

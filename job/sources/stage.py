@@ -21,7 +21,7 @@ from job.errors import NoImages
 from job.sources.labels import LabelsFrom, label_of
 from job.sources.listers import Lister, open_lister
 from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
-from job.sources.readers import Data, Entry, Labelled, Reader, printable
+from job.sources.readers import UNKNOWN, Data, Entry, Labelled, Reader, printable
 from job.storage import Place, fetched, place_of, whole
 from job.tasks import run_tasks
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
 TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
-LONG = 200_000  # names listed one after the other, where they can be split further: some 20 s in S3
+LONG = 200_000  # names listed one after the other, where they can be split further: two hundred requests to S3
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
@@ -74,7 +74,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image to decode. `data` is its bytes, or the error that reading them met."""
+    """One image to decode. `data` is its bytes, or the error that reading them met; `size` may be UNKNOWN before that."""
 
     path: str
     label: str | None
@@ -92,7 +92,7 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count:
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels)
     if not listing.images:
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
-        raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.roots))}", "check --images and --include")
+        raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.under or source.roots))}", "check --images and --include")
     return listing
 
 
@@ -101,14 +101,15 @@ def check_roots(source: ImageSource) -> None:
     open_lister(source).check()
 
 
-def count_images(source: ImageSource) -> tuple[int, int]:
-    """How many images a run would list, and their bytes, listed here and kept nowhere. --classes is not looked at."""
+def count_images(source: ImageSource) -> tuple[int, int | None]:
+    """How many images a run would list, and their bytes where all are known, listed here and kept nowhere. --classes is not looked at."""
     lister = open_lister(source)
-    images = size = 0
+    images = size = unknown = 0
     for entry in islice(_entries(lister, lister.pieces(wanted=1), source=source), source.limit):
         images += 1
         size += entry.size
-    return images, size
+        unknown += entry.size == UNKNOWN
+    return images, None if unknown else size
 
 
 def list_parts(
@@ -223,20 +224,42 @@ def rows_of(share: Share) -> list[Image]:
 def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
     """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
 
-    One that is larger than `max_bytes` is not read.
+    One that is larger than `max_bytes` is not read. A size that is not known is taken for the mean of those read so far, and is
+    afterwards that of what was read.
     """
     read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
-    for chunk in ahead(read, _chunks(images), threads=reader.in_flight, weigh=_size, budget=BYTES_AHEAD):
+    mean = _Mean()
+    for chunk in ahead(read, _chunks(images, mean.size_of), threads=reader.in_flight, weigh=mean.weigh, budget=BYTES_AHEAD):
+        mean.learn(chunk)
         yield from chunk
 
 
-def _chunks(images: Iterable[Image]) -> Iterator[list[Image]]:
+class _Mean:
+    """The mean size of images so far; of the first a large one, so that what is read before anything is known is little."""
+
+    def __init__(self) -> None:
+        self._images = self._bytes = 0
+
+    def learn(self, chunk: list[Image]) -> None:
+        self._images += len(chunk)
+        self._bytes += self.weigh(chunk)
+
+    def size_of(self, image: Image) -> int:
+        if image.size != UNKNOWN:
+            return image.size
+        return self._bytes // self._images if self._images else CHUNK_BYTES
+
+    def weigh(self, chunk: list[Image]) -> int:
+        return sum(map(self.size_of, chunk))
+
+
+def _chunks(images: Iterable[Image], size_of: Callable[[Image], int]) -> Iterator[list[Image]]:
     """Images for one read each: handing over single small ones between threads would cost a noticeable part of inference."""
     chunk: list[Image] = []
     size = 0
     for image in images:
         chunk.append(image)
-        size += image.size
+        size += size_of(image)
         if len(chunk) == CHUNK_IMAGES or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -244,11 +267,12 @@ def _chunks(images: Iterable[Image]) -> Iterator[list[Image]]:
         yield chunk
 
 
-def _size(chunk: list[Image]) -> int:
-    return sum(image.size for image in chunk)
-
-
 def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[Image]:
     wanted = [image.path for image in images if image.size <= max_bytes]
     found = dict(zip(wanted, reader.read_many(wanted, limit=max_bytes), strict=True))
-    return [replace(image, data=found.get(image.path)) for image in images]
+    return [_with_data(image, found.get(image.path)) for image in images]
+
+
+def _with_data(image: Image, data: Data | None) -> Image:
+    size = image.size if image.size != UNKNOWN else len(data) if isinstance(data, bytes) else 0
+    return replace(image, data=data, size=size)
