@@ -25,6 +25,7 @@ START_S = 60  # from a worker to its first image: packages, Spark, the network. 
 RESULT_BYTES = 3_600  # of features and projections, for an image with 1,280 features; docs/costs.md says how it was measured
 OLD_VERSIONS_MONTHS = 1  # what was put where nobody looks is removed once it is copied, and stays an old version for retention_days
 LISTED = 1_000  # keys in a page of ListObjectsV2
+LOOKS_PER_SLOT = 50  # at most, by which the ranges are found that each core lists, and their last pages (docs/decisions/0011)
 IMAGES_PER_FILE = (256, 4096)  # of features, in a small run and in a large one: job.sources.listing.largest_share
 FILES_PER_SHARE = 2  # one of features, one of faults
 
@@ -137,8 +138,7 @@ def _compute(fleet: Fleet, billed_s: int, prices: Prices) -> list[Item]:
 
 
 def _requests(work: Workload, fleet: Fleet, prices: Prices) -> list[Item]:
-    # A folder of many images is split among the cores by the hash of names, so each of them lists all of it: at most slots times
-    lists = ceil(work.images / LISTED) * fleet.slots
+    lists = ceil(work.images / LISTED) + LOOKS_PER_SLOT * fleet.slots
     # Put where nobody looks, then copied to its name
     puts = 2 * FILES_PER_SHARE * ceil(work.images / images_per_file(work.images, slots=fleet.slots))
     return [

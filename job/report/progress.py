@@ -18,17 +18,31 @@ LOG_INTERVAL_S = 15.0
 @contextmanager
 def progress(total: int, done: Callable[[], Tally], *, quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
     """Tells how much of `total` images is done while the block runs. What is counted are finished tasks: no guesses."""
+    started = monotonic()
+    with saying(lambda: describe(done(), total=total, seconds=monotonic() - started), quiet=quiet, stream=stream):
+        yield
+
+
+@contextmanager
+def listing_progress(found: Callable[[], int], *, quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
+    """Tells how many images were listed so far, by tasks that have finished, while the block runs."""
+    started = monotonic()
+    with saying(lambda: f"{found():,} images listed  {clock(monotonic() - started)}", quiet=quiet, stream=stream):
+        yield
+
+
+@contextmanager
+def saying(line: Callable[[], str], *, quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
+    """Says a line now and then while the block runs, and once when it ends."""
     stream = stream or sys.stderr
     if quiet:
         yield
         return
     terminal = stream.isatty()
-    started = monotonic()
     stopped = threading.Event()
 
     def say() -> None:
-        line = describe(done(), total=total, seconds=monotonic() - started)
-        stream.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
+        stream.write(f"\r\x1b[K{line()}" if terminal else f"{line()}\n")
         stream.flush()
 
     def watch() -> None:

@@ -1,7 +1,7 @@
 """Listing keys in order, as S3 does: by ranges, so that many can list one prefix at once. Pure: who asks the store is a parameter.
 
 A deep walk of folders would ask once for each of them; here an answer holds a thousand keys, wherever they lie. Where a range
-begins and ends is found by looking at few names (docs/decisions/0010), and need not be a name that is there: ranges next to
+begins and ends is found by looking at few names (docs/decisions/0011), and need not be a name that is there: ranges next to
 each other cover all that lies in them, and nothing twice, whatever was looked at.
 """
 
@@ -18,6 +18,7 @@ from job.sources.readers import Entry
 
 LOOK = 100  # names in one look: so many that begin alike are worth a range of their own
 LOOKS_AT_ONCE = 16
+LOOKS_PER_RANGE = 4  # for each one wanted; a level of stems that would take more is not looked at
 PAGE = 1000  # keys in an answer of S3 at most
 HIDDEN_AT_MOST = 1000  # keys read in vain below one hidden folder, before the rest of it is jumped over
 LAST = chr(sys.maxunicode)
@@ -79,12 +80,14 @@ def split(scan: Scan, piece: Range, *, wanted: int) -> list[Range]:
     """Ranges that follow each other and together are `piece`: `wanted` of them where it has names enough, of like weight where it can.
 
     Breadth first over what names begin with: of stems that LOOK names or more begin with, those one character longer, until there are
-    as many as wanted. In names that count or are random, stems of one length weigh alike.
+    as many as wanted, or the next level would take too many looks if it grows as the last one did. In names that count or are
+    random, stems of one length weigh alike.
     """
     look = partial(_look, scan, piece)
     light: list[str] = []
-    heavy = [""]
-    while heavy and len(light) + len(heavy) < wanted:
+    heavy, shorter = [""], 1
+    while heavy and len(light) + len(heavy) < wanted and len(heavy) ** 2 <= LOOKS_PER_RANGE * wanted * shorter:
+        shorter = len(heavy)
         longer = list(ahead(partial(heavy_stems, look), heavy, threads=LOOKS_AT_ONCE))
         light += [stem for stem, below in zip(heavy, longer, strict=True) if not below]
         heavy = [stem for below in longer for stem in below]

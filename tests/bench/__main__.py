@@ -16,6 +16,7 @@ from tests.bench.harness import ROOT, BenchError, Setting, cores
 from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
+from tests.bench.planning import planning
 from tests.bench.synth import synth
 
 REPEATS = 3
@@ -30,6 +31,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "rerun-12000": rerun.nothing_to_do,
     "new-on-12000": rerun.new_on_top,
     "s3-requests": s3.requests,
+    "planning": planning,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,
 }

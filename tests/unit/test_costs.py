@@ -61,7 +61,7 @@ def test_a_bill_by_hand() -> None:
         "memory": hours * 6 * 0.005,
         "disk beyond the free": hours * 20 * 0.0001,
         "GET": 720 * 0.0004,
-        "LIST, at most": 1.440 * 0.005,  # two cores, 720 pages each
+        "LIST, at most": 0.820 * 0.005,  # 720 pages, and 50 looks for each of two cores
         "PUT and COPY": 0.704 * 0.005,  # 176 shares of 4096 images: features and faults, put and copied
         "old versions": 720_000 * 3_600 / 2**30 * 0.02,  # of the results, for the 30 days that an environment keeps them
     }
