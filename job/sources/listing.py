@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from job.sources.labels import LabelsFrom
+from job.sources.readers import kind_of
 
 ASSUMED_BYTES = 100_000  # an image of which no size is known
 SMALLEST_SHARE = 32  # images of 5 KB; below this a task's fixed cost shows
@@ -38,6 +39,12 @@ class ImageSource:
     classes: int | None = None
     limit: int | None = None
     under: tuple[str, ...] = ()
+
+    @property
+    def may_repeat(self) -> bool:
+        """An image may be listed twice: by who wrote a manifest, or by two inventories of one bucket."""
+        kind = kind_of(self.roots[0])
+        return kind == "manifest" or (kind == "inventory" and len(self.roots) > 1)
 
     def covers(self, other: ImageSource) -> bool:
         """Whatever images there are, all that `other` reads is read."""

@@ -7,7 +7,7 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from job.ahead import ahead
-from job.errors import NoImages
+from job.errors import BadManifest, NoImages
+from job.sources.duplicates import find_repeated, write_digests
 from job.sources.labels import LabelsFrom, label_of
 from job.sources.listers import Lister, open_lister
 from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
@@ -88,12 +89,23 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count:
     """Lists every image of the source, on executors, into `scratch`; `count` is told there how many. NoImages where there are none."""
     slots = sc.defaultParallelism
     parts = list_parts(partial(run_tasks, sc), source, slots=slots, scratch=scratch, count=count)
+    if source.may_repeat:
+        _refuse_repeated(sc, [part.file for part in parts], source)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels)
     if not listing.images:
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
         raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.under or source.roots))}", "check --images and --include")
     return listing
+
+
+def _refuse_repeated(sc: SparkContext, files: Sequence[str], source: ImageSource) -> None:
+    """BadManifest where an image is listed twice."""
+    run_tasks(sc, write_digests, files)
+    ((count, path),) = run_tasks(sc, find_repeated, [files])
+    if count:
+        lists, name = ", ".join(map(printable, source.roots)), printable(os.fsdecode(path))
+        raise BadManifest(f"{lists}: {name} is listed twice; rows that repeat others: {count}", "list each image once")
 
 
 def check_roots(source: ImageSource) -> None:

@@ -64,3 +64,12 @@ def test_a_row_that_names_no_image_ends_the_run_with_its_number(job, tmp_path):
     pq.write_table(pa.table({"path": ["a.jpg", None]}), tmp_path / "manifest.parquet")
     with pytest.raises(BadManifest, match=r"manifest\.parquet: row 2: the path is null"):
         job("featurize", "--images", tmp_path / "manifest.parquet", "--results", tmp_path / "out")
+
+
+def test_an_image_that_is_listed_twice_is_named(job, pictures, tmp_path):
+    (tmp_path / "manifest.parquet").mkdir()
+    for place, names in enumerate((["00", "01", "02"], ["03", "01"])):
+        paths = [str(pictures / "apple" / f"{name}.png") for name in names]
+        pq.write_table(pa.table({"path": paths}), tmp_path / "manifest.parquet" / f"{place}.parquet")
+    with pytest.raises(BadManifest, match=r"apple/01\.png is listed twice; rows that repeat others: 1$"):
+        job("featurize", "--images", tmp_path / "manifest.parquet", "--results", tmp_path / "out")

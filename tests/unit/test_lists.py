@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from job import cli, s3
 from job.errors import BadManifest, JobError, UsageError
-from job.sources import stage, tables
+from job.sources import duplicates, stage, tables
 from job.sources.inventory import InventoryLister
 from job.sources.listers import open_lister
 from job.sources.listing import ImageSource, first_labels, plan_shares, select
@@ -289,6 +291,33 @@ def test_a_row_that_names_no_image_is_told_by_its_number(tmp_path: Path, path: s
     with pytest.raises(BadManifest, match=f"manifest.parquet: row 11: .*{said}") as refused:
         listed(manifest)
     assert refused.value.hint
+
+
+PATHS = st.lists(st.lists(st.binary(min_size=1, max_size=2), max_size=8), max_size=5)
+
+
+@given(parts=PATHS, bits=st.sampled_from([2, 64]))
+def test_a_path_that_is_listed_twice_is_found_wherever_it_is(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[bytes]], bits: int
+) -> None:
+    """Also where digests of unlike paths are alike, as those of two bits must be."""
+    folder, files = tmp_path_factory.mktemp("parts"), []
+    with pytest.MonkeyPatch.context() as patch:
+        whole_digests = duplicates.digests
+        patch.setattr(duplicates, "digests", lambda paths: whole_digests(paths) % np.uint64(2**bits - 1))
+        for place, paths in enumerate(parts):
+            table = pa.table({"path": pa.array(paths, pa.binary())})
+            files.append(str(folder / f"{place}.arrow"))
+            with pa.ipc.new_file(files[-1], table.schema) as writer:
+                writer.write_table(table)
+            duplicates.write_digests(files[-1])
+        count, path = duplicates.find_repeated(files)
+    counted = Counter(path for paths in parts for path in paths)
+    repeated = {path for path, times in counted.items() if times > 1}
+    assert bool(count) == bool(repeated)
+    assert not count or path in repeated
+    if bits == 64:
+        assert count == counted.total() - len(counted)
 
 
 # --- inventories ----------------------------------------------------------------------------------------------------
