@@ -1,4 +1,4 @@
-"""Listing on executors, and reading many images at once inside one task."""
+"""Listing on executors, into parts, and the rows of a part that a task reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from job.ahead import ahead
 from job.errors import BadManifest, NoImages
 from job.sources.duplicates import find_repeated, write_digests
 from job.sources.labels import LabelsFrom, label_of
 from job.sources.listers import Lister, open_lister
 from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
-from job.sources.readers import UNKNOWN, Data, Entry, Labelled, Reader, printable
+from job.sources.readers import UNKNOWN, Entry, Labelled, printable
+from job.sources.reading import Image
 from job.storage import Place, fetched, place_of, whole
 from job.tasks import run_tasks
 
@@ -33,9 +33,6 @@ PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
 TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
 LONG = 200_000  # names listed one after the other, where they can be split further: two hundred requests to S3
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
-
-CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
-BYTES_AHEAD = 64 << 20  # read and not decoded yet, in one worker
 
 LISTING = pa.schema(
     [
@@ -71,18 +68,6 @@ class Listed:
 
     parts: list[ListingPart]
     rests: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image to decode. `data` is its bytes, or the error that reading them met; `size` may be UNKNOWN before that."""
-
-    path: str
-    label: str | None
-    size: int
-    modified: int | None
-    etag: str | None
-    data: Data | None
 
 
 def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listing:
@@ -231,60 +216,3 @@ def rows_of(share: Share) -> list[Image]:
     table = select_rows(share.file, quota=share.quota, labels=share.labels)
     rows = table.slice(share.start, share.stop - share.start).drop_columns(["position"]).to_pylist()
     return [Image(os.fsdecode(row.pop("path")), **row, data=None) for row in rows]
-
-
-def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
-    """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
-
-    One that is larger than `max_bytes` is not read. A size that is not known is taken for the mean of those read so far, and is
-    afterwards that of what was read.
-    """
-    read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
-    mean = _Mean()
-    for chunk in ahead(read, _chunks(images, mean.size_of), threads=reader.in_flight, weigh=mean.weigh, budget=BYTES_AHEAD):
-        mean.learn(chunk)
-        yield from chunk
-
-
-class _Mean:
-    """The mean size of images so far; of the first a large one, so that what is read before anything is known is little."""
-
-    def __init__(self) -> None:
-        self._images = self._bytes = 0
-
-    def learn(self, chunk: list[Image]) -> None:
-        self._images += len(chunk)
-        self._bytes += self.weigh(chunk)
-
-    def size_of(self, image: Image) -> int:
-        if image.size != UNKNOWN:
-            return image.size
-        return self._bytes // self._images if self._images else CHUNK_BYTES
-
-    def weigh(self, chunk: list[Image]) -> int:
-        return sum(map(self.size_of, chunk))
-
-
-def _chunks(images: Iterable[Image], size_of: Callable[[Image], int]) -> Iterator[list[Image]]:
-    """Images for one read each: handing over single small ones between threads would cost a noticeable part of inference."""
-    chunk: list[Image] = []
-    size = 0
-    for image in images:
-        chunk.append(image)
-        size += size_of(image)
-        if len(chunk) == CHUNK_IMAGES or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[Image]:
-    wanted = [image.path for image in images if image.size <= max_bytes]
-    found = dict(zip(wanted, reader.read_many(wanted, limit=max_bytes), strict=True))
-    return [_with_data(image, found.get(image.path)) for image in images]
-
-
-def _with_data(image: Image, data: Data | None) -> Image:
-    size = image.size if image.size != UNKNOWN else len(data) if isinstance(data, bytes) else 0
-    return replace(image, data=data, size=size)

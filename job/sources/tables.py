@@ -47,7 +47,7 @@ class TableLister(ABC):
 
     def __init__(self, roots: tuple[str, ...], *, under: tuple[str, ...]) -> None:
         self._roots = sorted(roots)
-        self._under = tuple(f"{folder}/" for folder in under)
+        self._under = tuple(f"{folder.rstrip('/')}/" for folder in under)
 
     @abstractmethod
     def files(self, root: str) -> Sequence[Place]:
@@ -67,7 +67,7 @@ class TableLister(ABC):
         return [piece for root, file, footer in footers for piece in _cut(root, str(file), footer, rows=enough)]
 
     def follow(self, piece: RowGroups) -> Iterator[Entry]:
-        for number, row in self._rows(piece):
+        for number, row in _foreseen(self._rows(piece), piece.file):
             try:
                 entry = self.entry(row, piece.root)
             except UsageError as error:
@@ -120,6 +120,15 @@ class TableLister(ABC):
         for name, (what, holds) in {**self.required, **self.optional}.items():
             if name in schema.names and not holds(kind := schema.field(name).type):
                 raise BadManifest(f"{file}: the column {name} holds {kind}; wanted {what}", hint)
+
+
+def _foreseen(rows: Iterator[tuple[int, Row]], file: str) -> Iterator[tuple[int, Row]]:
+    """The same rows. BadManifest where the file is damaged, or gone."""
+    try:
+        yield from rows
+    except (pa.ArrowInvalid, OSError) as error:
+        hint = "write it again; where it was replaced during the run, run again"
+        raise BadManifest(f"{printable(file)} cannot be read: {str(error).splitlines()[0]}", hint) from error
 
 
 def _described(columns: Columns) -> str:

@@ -34,6 +34,7 @@ from job.sources.listing import (
     share_size,
 )
 from job.sources.readers import Entry, Folder, LocalReader, local_path, location_of, open_reader, printable
+from job.sources.reading import Image
 from job.sources.stage import list_pieces, rows_of
 
 MILLION = 1_000_000
@@ -397,7 +398,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def rows_read(source: ImageSource, *, per_part: int = 4) -> list[stage.Image]:
+def rows_read(source: ImageSource, *, per_part: int = 4) -> list[Image]:
     """What the tasks of a run would read, listed in parts of a few rows."""
     scratch = Path(source.roots[0]).parent / "scratch"
     with mock.patch.object(stage, "ROWS_PER_PART", per_part):

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 
 from job import cli, s3
 from job.errors import BadManifest, JobError, UsageError
-from job.sources import duplicates, stage, tables
+from job.sources import duplicates, reading, tables
 from job.sources.inventory import InventoryLister
 from job.sources.listers import open_lister
 from job.sources.listing import ImageSource, first_labels, plan_shares, select
 from job.sources.manifest import ManifestLister, resolve
 from job.sources.readers import UNKNOWN, AnyReader, Entry, Labelled, kind_of, open_reader
-from job.sources.stage import Image, count_images, list_parts, read_images, rows_of
+from job.sources.reading import Image, read_images
+from job.sources.stage import count_images, list_parts, rows_of
 from job.storage import S3Path, whole
 
 Rows = dict[str, Sequence[Any]]
@@ -214,8 +215,8 @@ def test_a_manifest_may_name_files_here_and_in_s3(bucket: S3Path, tmp_path: Path
 @pytest.mark.parametrize("size", [1_000, 400_000])
 def test_reading_ahead_stays_bounded_where_sizes_are_unknown(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     budget = 1 << 20
-    monkeypatch.setattr(stage, "BYTES_AHEAD", budget)
-    monkeypatch.setattr(stage, "CHUNK_BYTES", budget // 4)
+    monkeypatch.setattr(reading, "BYTES_AHEAD", budget)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", budget // 4)
     held = most = 0
     several = False
     lock = threading.Lock()
@@ -262,6 +263,19 @@ def test_a_bad_manifest_is_one_clear_line_before_anything_starts(tmp_path: Path,
     assert str(tmp_path / "manifest.parquet") in str(refused.value)
     assert refused.value.hint
     assert "\n" not in str(refused.value) + refused.value.hint
+
+
+@pytest.mark.parametrize("harm", ["damaged", "gone"])
+def test_a_manifest_that_does_not_last_is_named(tmp_path: Path, harm: str) -> None:
+    file = tmp_path / "manifest.parquet"
+    lister = ManifestLister((write(file, {"path": [f"/{place * 7919}.jpg" for place in range(1000)]}),), under=("/",))
+    (piece,) = lister.pieces(wanted=1)
+    assert len(list(lister.follow(piece))) == 1000
+    data = file.read_bytes()
+    file.unlink() if harm == "gone" else file.write_bytes(data[:400] + bytes(400) + data[800:])
+    with pytest.raises(BadManifest, match=f"{file} cannot be read: .") as refused:
+        list(lister.follow(piece))
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize("name", ["empty", "missing", "text"])

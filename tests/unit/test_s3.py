@@ -22,14 +22,15 @@ from job.contract import FEATURIZE_CARD, SUCCESS
 from job.errors import BadFeatures, BadModel, NoImages, StorageFailed
 from job.features.stage import open_network
 from job.pca.stage import open_features, read_footers
-from job.sources import keys, stage
+from job.sources import keys, reading
 from job.sources import s3 as images
 from job.sources.keys import Range
 from job.sources.listers import open_lister
 from job.sources.listing import ImageSource, plan_shares
 from job.sources.readers import Entry
+from job.sources.reading import read_images
 from job.sources.s3 import S3Lister, S3Reader
-from job.sources.stage import count_images, list_pieces, read_images, rows_of
+from job.sources.stage import count_images, list_pieces, rows_of
 from job.storage import END_BYTES, S3Path, duplicate, fetched, place_of, remove, versions, whole
 from tests.conftest import REPOSITORY
 from tests.s3 import Server
@@ -246,9 +247,9 @@ def test_reading_ahead_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> N
             most = max(most, held)
             return [b""]
 
-    monkeypatch.setattr(stage, "BYTES_AHEAD", 64)
-    monkeypatch.setattr(stage, "CHUNK_BYTES", 1)
-    rows = [stage.Image(f"s3://b/{place}", None, 30, None, None, None) for place in range(20)]
+    monkeypatch.setattr(reading, "BYTES_AHEAD", 64)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 1)
+    rows = [reading.Image(f"s3://b/{place}", None, 30, None, None, None) for place in range(20)]
     for _ in read_images(rows, reader=Counting(), max_bytes=100):
         time.sleep(0.005)
         held -= 30
