@@ -91,6 +91,7 @@ def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
         labels_from=flags.labels_from,
         classes=flags.classes,
         limit=flags.limit,
+        under=tuple(location_of(location) for location in flags.under),
     )
     how = Decoding(flags.max_bytes, flags.max_pixels, flags.apply_orientation, flags.fast_decode)
     frozen = getattr(flags, "freeze_model", False)
@@ -157,7 +158,15 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="DIR",
-        help="folder of images, here or s3://bucket/folder; may be given several times (required)",
+        help="folder of images, here or s3://bucket/folder; or a list of them: a manifest.parquet with a column path, or the "
+        "manifest.json of an S3 Inventory; may be given several times (required)",
+    )
+    add(
+        "--under",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="of such a list only the images in this folder; repeatable (default: all)",
     )
     add("--model", required=True, metavar="FILE", help="compiled network, by python -m bootstrap compile (required)")
     add(
@@ -177,10 +186,10 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "--labels-from",
         choices=("parent", "none"),
         default="parent",
-        help="an image's label: its folder's name, or none (default: parent)",
+        help="an image's label: its folder's name, or what a manifest has for it; or none (default: parent)",
     )
     add("--classes", type=_count, metavar="N", help="only the first N labels, in order of name (default: all)")
-    add("--limit", type=_count, metavar="N", help="only the first N images, in order of path (default: all)")
+    add("--limit", type=_count, metavar="N", help="only the first N images, in order of listing (default: all)")
     add(
         "--max-faults",
         type=_max_faults,

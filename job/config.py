@@ -14,7 +14,10 @@ from job.errors import TooManyFaults, UsageError
 from job.sinks.layout import ORDER, STAGING, Results, Target, downstream
 from job.sinks.s3 import S3Results
 from job.sources.listing import ImageSource
+from job.sources.readers import kind_of
 from job.storage import Place, S3Path, is_s3
+
+KINDS = {"folder": "on a disk", "prefix": "in S3", "manifest": "a manifest", "inventory": "an inventory"}
 
 LABEL_CAP = 32  # labels whose moments a fit keeps apart: 13 MB each in a worker's memory
 
@@ -75,17 +78,25 @@ class FeaturizeConfig:
     def __post_init__(self) -> None:
         if self.source.classes is not None and self.source.labels_from == "none":
             raise UsageError("--classes counts labels, and --labels-from none gives none", "drop one of the two")
-        if len(kinds := {is_s3(root): root for root in self.source.roots}) > 1:
+        kinds = {kind_of(root): root for root in self.source.roots}
+        if len(kinds) > 1:
+            (one, root), (other, elsewhere) = list(kinds.items())[:2]
             raise UsageError(
-                f"--images {kinds[False]} is on a disk and --images {kinds[True]} in S3",
+                f"--images {root} is {KINDS[one]} and --images {elsewhere} {KINDS[other]}",
                 "featurize each into results of its own, and project both with one fit",
             )
-        for outer, inner in pairwise(sorted(map(_real, self.source.roots))):
-            if inner.startswith(outer):
-                raise UsageError(
-                    f"--images {inner} lies inside --images {outer}: its images would count twice",
-                    "give each folder once",
-                )
+        if self.source.under and not kinds.keys() & {"manifest", "inventory"}:
+            raise UsageError(
+                f"--under {self.source.under[0]} is for a manifest or an inventory, --images {self.source.roots[0]} is a folder",
+                "name the folder that is wanted in --images",
+            )
+        for flag, folders in (("--images", self.source.roots), ("--under", self.source.under)):
+            for outer, inner in pairwise(sorted(map(_real, folders))):
+                if inner.startswith(outer):
+                    raise UsageError(
+                        f"{flag} {inner} lies inside {flag} {outer}: its images would count twice",
+                        "give each folder once",
+                    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +129,29 @@ class Command:
     session: Session = Session()
 
     def __post_init__(self) -> None:
-        for root in self.featurize.source.roots if self.featurize else ():
-            if _real(str(self.results)).startswith(_real(root)):
-                raise UsageError(
-                    f"--results {self.results} lies inside --images {root}: the next run would read results as images",
-                    "give a folder outside of it",
-                )
-            if _real(root).startswith(tuple(_real(str(self.results / name)) for name in (*ORDER, STAGING))):
-                raise UsageError(
-                    f"--images {root} lies inside what a run replaces in --results {self.results}", "give another --results folder"
-                )
-
+        if self.featurize:
+            self._refuse_overlap(self.featurize.source)
         counted = [_results_of(self.results)]
         for folder in self.fit.others if self.fit else ():
             if (place := _results_of(folder)) in counted:
                 what = "--results itself" if place == counted[0] else "given twice"
                 raise UsageError(f"--with {folder} is {what}: its images would count twice", "give other results, each once")
             counted.append(place)
+
+    def _refuse_overlap(self, source: ImageSource) -> None:
+        """UsageError where results would be read as images, or images replaced by results."""
+        for folder in source.under or source.roots:
+            if _real(str(self.results)).startswith(_real(folder)):
+                flag = "--under" if source.under else "--images"
+                raise UsageError(
+                    f"--results {self.results} lies inside {flag} {folder}: the next run would read results as images",
+                    "give a folder outside of it",
+                )
+        for root in source.roots:
+            if _real(root).startswith(tuple(_real(str(self.results / name)) for name in (*ORDER, STAGING))):
+                raise UsageError(
+                    f"--images {root} lies inside what a run replaces in --results {self.results}", "give another --results folder"
+                )
 
     @property
     def target(self) -> Target:

@@ -3,6 +3,7 @@
     JobError                exit code 1, `str()` says what broke and `.hint` what to try next
     ├── UsageError          exit code 2: the command cannot mean anything
     ├── NoImages            nothing to read under --images
+    ├── BadManifest         a list of images that cannot be read as one
     ├── BadModel            the flatbuffer, its card or its engine cannot be used
     ├── BadFeatures         a features dataset that cannot be read, or holds what is not a number
     ├── NotEnoughRows       PCA asked of too few rows, or of rows that do not vary
@@ -36,6 +37,10 @@ class UsageError(JobError):
 
 
 class NoImages(JobError):
+    pass
+
+
+class BadManifest(JobError):
     pass
 
 

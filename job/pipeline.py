@@ -20,7 +20,7 @@ from job.pca.moments import merge_all
 from job.pca.solver import solve
 from job.pca.stage import gather_moments, open_features, open_others
 from job.report.plan import check
-from job.report.progress import progress, tell
+from job.report.progress import listing_progress, progress, tell
 from job.report.standing import is_made_of, refuse_others, settings_of
 from job.report.summary import Summary, featurize_account, fit_account, project_account, summarise, to_json
 from job.session import spark_context
@@ -88,8 +88,10 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
     settings, staged = settings_of(config, network), unfinished(run.results.root)
     for name in ROWS:
         (staged / name).mkdir(parents=True)
+    found = sum_of(run.sc, 0)
     with run.timed("listing"):
-        listing = list_images(run.sc, config.source, scratch=run.staging)
+        with listing_progress(lambda: found.value, quiet=run.quiet):
+            listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add)
         resumed = resume(
             run.sc, listing, run.results.root, settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged
         )

@@ -21,7 +21,7 @@ from job.decode.pixels import Decoded, Fault, Lap, Reason, decode, too_large
 from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
-from job.sources.stage import Image
+from job.sources.reading import Image
 from job.storage import Place, S3Path, place_of
 
 

@@ -37,9 +37,10 @@ def describe(command: Command) -> str:
     if config := command.featurize:
         network, source = open_network(config.model, engine=config.engine), config.source
         images, size = count_images(source)
+        much = "of unknown size" if size is None else f"{size / 1e6:,.1f} MB"
         chosen = f", of which the first {source.classes} labels" if source.classes else ""
         lines += [
-            f"read     {images:,} images, {size / 1e6:,.1f} MB, under {', '.join(map(printable, source.roots))}{chosen}",
+            f"read     {images:,} images, {much}, under {', '.join(map(printable, source.under or source.roots))}{chosen}",
             f"network  {network.card.backbone} {network.card.digest} on {config.engine}, {network.card.feature_length} features an image",
         ]
     elif command.fit or command.project:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TextIO
 
 from job.errors import StorageFailed
-from job.pace import Pace
+from job.pace import Pace, clock
 from job.sinks.tally import Tally
 from job.storage import Place, whole
 
@@ -27,23 +27,46 @@ def progress(
 
     before: how many of those done were so by earlier runs
     """
-    started, stream = monotonic(), stream or sys.stderr
+    started = monotonic()
 
     def pace() -> Pace:
         tally = done()
         return Pace(total, tally.images, tally.faults.total(), before, round(monotonic() - started, 3))
 
+    with (
+        _every(FILE_INTERVAL_S, lambda: _write(pace(), file) if file else None, at_once=True),
+        _saying(lambda: str(pace()), quiet=quiet, stream=stream),
+    ):
+        yield
+
+
+@contextmanager
+def listing_progress(found: Callable[[], int], *, quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
+    """Tells how many images were listed so far, by tasks that have finished, while the block runs."""
+    started = monotonic()
+    with _saying(lambda: f"{found():,} images listed  {clock(monotonic() - started)}", quiet=quiet, stream=stream):
+        yield
+
+
+@contextmanager
+def _saying(line: Callable[[], str], *, quiet: bool, stream: TextIO | None) -> Iterator[None]:
+    """Says a line now and then while the block runs, and once when it ends."""
+    stream = stream or sys.stderr
+    if quiet:
+        yield
+        return
     terminal = stream.isatty()
-    with _every(FILE_INTERVAL_S, lambda: _write(pace(), file) if file else None, at_once=True):
-        if quiet:
+
+    def say() -> None:
+        stream.write(f"\r\x1b[K{line()}" if terminal else f"{line()}\n")
+        stream.flush()
+
+    try:
+        with _every(TERMINAL_INTERVAL_S if terminal else LOG_INTERVAL_S, say):
             yield
-            return
-        try:
-            with _every(TERMINAL_INTERVAL_S if terminal else LOG_INTERVAL_S, lambda: _say(pace(), stream, terminal=terminal)):
-                yield
-        finally:
-            if terminal:
-                stream.write("\n")
+    finally:
+        if terminal:
+            stream.write("\n")
 
 
 @contextmanager
@@ -71,11 +94,6 @@ def tell(line: str, *, quiet: bool) -> None:
     """Says something once, where progress is said."""
     if not quiet:
         print(line, file=sys.stderr)
-
-
-def _say(pace: Pace, stream: TextIO, *, terminal: bool) -> None:
-    stream.write(f"\r\x1b[K{pace}" if terminal else f"{pace}\n")
-    stream.flush()
 
 
 def _write(pace: Pace, file: Place) -> None:

@@ -26,6 +26,9 @@ PACKAGES = ("numpy", "pillow", "pyarrow", "pyspark", "ai-edge-litert", "boto3", 
 
 RATIOS = 20  # of components in the summary; model.npz has them all
 
+# Of a worker, in order: features.stage.Stopwatch has them in the order in which a first image met them, and that may be a fault
+STEPS = ("start", "read", "decode", "resize", "infer", "compare", "arrow", "parquet")
+
 Summary = dict[str, Any]
 
 
@@ -73,7 +76,7 @@ def featurize_account(
         "stayed": stayed.images,
         "seconds": dict(seconds),
         "images_per_second": round((tally.images - stayed.images) / max(seconds["featurize"], 1e-9), 1),
-        "worker_seconds": {step: round(spent, 3) for step, spent in tally.seconds.items()},
+        "worker_seconds": {step: round(tally.seconds[step], 3) for step in STEPS if step in tally.seconds},
         "fast_decode_error": _spread(tally.fast_decode_errors) if config.how.fast else None,
         "model": network.card,
         "random_weights": network.card.is_random,

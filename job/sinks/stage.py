@@ -22,7 +22,8 @@ from job.sinks import tables
 from job.sinks.tally import Tally
 from job.sources.listing import Share
 from job.sources.readers import open_reader
-from job.sources.stage import read_images, rows_of
+from job.sources.reading import read_images
+from job.sources.stage import rows_of
 from job.storage import Place
 from job.tasks import run_tasks
 

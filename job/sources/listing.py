@@ -1,24 +1,21 @@
-"""Planning who lists what, and which images make one task. Nothing here grows with the number of images.
+"""Which images a run reads, and which of them make one task. Nothing here grows with their number.
 
-The driver looks only at the top of the tree. It hands out *walks*; executors follow them and write what they find
-into *listing parts* of bounded size; the driver keeps a part's name and counts, and cuts the parts into *shares*.
+Executors list (job.sources.listers) into *listing parts* of bounded size; the driver keeps a part's name and counts, and cuts
+the parts into *shares*.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import islice
-from zlib import crc32
 
 from job.sources.labels import LabelsFrom
-from job.sources.readers import Entry, Folder, Reader
+from job.sources.readers import kind_of
 
-WIDE = 1024  # entries at which the driver stops looking into a folder and lets executors split it by name
-WALKS_PER_SLOT = 32  # walks wanted for each core: folders differ in size
+ASSUMED_BYTES = 100_000  # an image of which no size is known
 SMALLEST_SHARE = 32  # images of 5 KB; below this a task's fixed cost shows
 LARGEST_SHARES = (256, 4096)  # such images, of a small run and of a large one: progress shows, files have 2 to 20 MB
 IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and decoding by size (12 megapixels in 3 MB: 0.2 s)
@@ -28,7 +25,8 @@ IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and de
 class ImageSource:
     """Which images a run reads.
 
-    roots        folders, absolute; none inside another
+    roots        folders, absolute, none inside another; or manifests; or inventories
+    under        of a manifest or an inventory only what lies in these folders; none means all
     include      patterns of file names, such as "*.jpg"; none means every file that is not hidden
     labels_from  "parent": the folder's name; "none": no labels
     classes      only the first so many labels in order of name
@@ -40,28 +38,21 @@ class ImageSource:
     labels_from: LabelsFrom = "parent"
     classes: int | None = None
     limit: int | None = None
+    under: tuple[str, ...] = ()
+
+    @property
+    def may_repeat(self) -> bool:
+        """An image may be listed twice: by who wrote a manifest, or by two inventories of one bucket."""
+        kind = kind_of(self.roots[0])
+        return kind == "manifest" or (kind == "inventory" and len(self.roots) > 1)
 
     def covers(self, other: ImageSource) -> bool:
         """Whatever images there are, all that `other` reads is read."""
-        wider = self.include in ((), other.include) and set(self.roots) >= set(other.roots)
+        wider = self.include in ((), other.include) and self.under in ((), other.under) and set(self.roots) >= set(other.roots)
         return wider and all(mine is None or (theirs is not None and mine >= theirs) for mine, theirs in self._bounds(other))
 
     def _bounds(self, other: ImageSource) -> list[tuple[int | None, int | None]]:
         return [(self.classes, other.classes), (self.limit, other.limit)]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Walk:
-    """A folder to list: those of its names that hash to `index` of `count`; with everything below them if `deep`."""
-
-    folder: str
-    index: int = 0
-    count: int = 1
-    deep: bool = True
-
-    def keeps(self, name: str) -> bool:
-        # crc32 rather than hash(): every executor must agree
-        return self.count == 1 or crc32(name.encode("utf-8", "surrogateescape")) % self.count == self.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +61,7 @@ class ListingPart:
 
     file         where the rows are
     count        rows that a run will read
-    image_bytes  mean size of its images
+    image_bytes  mean size of its images, negative where unknown
     labels       with --classes N: the part's N first labels and their counts
     """
 
@@ -90,55 +81,6 @@ class Share:
     stop: int
     quota: int
     labels: frozenset[str] | None
-
-
-def visible(name: str) -> bool:
-    """Not hidden: a name that begins with a dot."""
-    return not name.startswith(".")
-
-
-def entered(folder: Folder) -> bool:
-    """Not a folder that Spark and Hadoop keep to themselves, such as _temporary. Cameras name *files* _MG_1234.JPG."""
-    return not folder.path.rpartition("/")[2].startswith("_")
-
-
-def plan_walks(reader: Reader, roots: Iterable[str], *, wanted: int) -> list[Walk]:
-    """At least `wanted` walks over the trees under `roots` where they have as many folders, in order of path.
-
-    Breadth first from the roots, until there is enough to hand out. A folder of more than WIDE entries is not read
-    further: it becomes a few walks that split its names among them, as each has to list them all. So the driver holds
-    at most some multiple of `wanted` * WIDE names.
-    """
-    split = -(-wanted // WALKS_PER_SLOT)
-    frontier = deque(roots)
-    walks: list[Walk] = []
-    while frontier and len(frontier) + len(walks) < wanted:
-        folder = frontier.popleft()
-        entries = list(islice(reader.scan(folder, keep=visible), WIDE + 1))
-        if len(entries) > WIDE:
-            walks += [Walk(folder, index, split) for index in range(split)]
-            continue
-        frontier += sorted(entry.path for entry in entries if isinstance(entry, Folder) and entered(entry))
-        if any(isinstance(entry, Entry) for entry in entries):
-            walks.append(Walk(folder, deep=False))
-    return sorted(walks + [Walk(folder) for folder in frontier])
-
-
-def follow(reader: Reader, walk: Walk, *, include: tuple[str, ...]) -> Iterator[Entry]:
-    """The images of a walk in order of path, folder by folder; `include` are patterns of file names, none means all."""
-
-    def keep(name: str) -> bool:
-        return visible(name) and walk.keeps(name)
-
-    pending = [(walk.folder, keep)]
-    while pending:
-        folder, wanted = pending.pop()
-        found = sorted(reader.scan(folder, keep=wanted), key=lambda entry: entry.path)
-        for entry in found:
-            if isinstance(entry, Entry) and matches(entry.path, include):
-                yield entry
-        if walk.deep:
-            pending += [(entry.path, visible) for entry in reversed(found) if isinstance(entry, Folder) and entered(entry)]
 
 
 def matches(path: str, include: tuple[str, ...]) -> bool:
@@ -171,20 +113,21 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
     """Shares that together are every image of `parts` once, largest first.
 
     Sizes fall towards the end (guided self-scheduling, Polychronopoulos & Kuck 1987): large tasks cost little, and
-    small ones last let `slots` cores finish together.
+    small ones last let `slots` cores finish together. Parts take turns, as a part is of few prefixes, each of which
+    answers 5,500 reads a second in S3, and some tens of cores ask for more.
     """
-    parts = [part for part in parts if part.count]
-    left = sum(part.count for part in parts)
+    turns = deque((part, 0) for part in parts if part.count)
+    left = sum(part.count for part, _ in turns)
     largest = largest_share(left, slots=slots)
     shares: list[Share] = []
-    for part in parts:
-        start = 0
-        while start < part.count:
-            size = share_size(left, slots=slots, largest=largest, image_bytes=part.image_bytes)
-            stop = min(part.count, start + size)
-            shares.append(Share(len(shares), part.file, start, stop, part.count, labels))
-            left -= stop - start
-            start = stop
+    while turns:
+        part, start = turns.popleft()
+        size = share_size(left, slots=slots, largest=largest, image_bytes=part.image_bytes)
+        stop = min(part.count, start + size)
+        shares.append(Share(len(shares), part.file, start, stop, part.count, labels))
+        left -= stop - start
+        if stop < part.count:
+            turns.append((part, stop))
     return shares
 
 
@@ -194,6 +137,11 @@ def largest_share(total: int, *, slots: int) -> int:
 
 
 def share_size(left: int, *, slots: int, largest: int, image_bytes: float = 5000) -> int:
-    """Images of the next share when `left` remain for `slots` cores: few where they are large, as a share is to take seconds."""
+    """Images of the next share when `left` remain for `slots` cores: few where they are large, as a share is to take seconds.
+
+    image_bytes: their mean size, negative where it is unknown
+    """
+    if image_bytes < 0:
+        image_bytes = ASSUMED_BYTES
     costly = (IMAGE_S + BYTE_S * image_bytes) / (IMAGE_S + BYTE_S * 5000)
     return max(1, round(SMALLEST_SHARE / costly), min(round(largest / costly), left // (2 * slots)))

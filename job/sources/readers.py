@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from job.errors import StorageFailed, UsageError
@@ -18,15 +18,28 @@ from job.storage import is_s3, s3_path
 
 Data: TypeAlias = bytes | OSError  # what a file holds, or why it cannot be read
 
+UNKNOWN = -1  # the size of an image of which nobody has said it
+
+Kind = Literal["folder", "prefix", "manifest", "inventory"]  # on a disk, in S3, and lists wherever they are
+
+MARK = "_$folder$"  # how EMR's file system once marked folders
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Entry:
-    """One file found: path, size in bytes, modification time in microseconds since 1970 UTC, etag where a store has one."""
+    """One file found: path, size in bytes or UNKNOWN, modification time in microseconds since 1970 UTC, etag where a store has one."""
 
     path: str
     size: int
     modified: int | None = None
     etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Labelled(Entry):
+    """A file whose label is given by who listed it, and not by its folder."""
+
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,14 +56,6 @@ class Reader(Protocol):
     """
 
     in_flight: int
-
-    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
-        """What lies directly in `folder` under a name that `keep` accepts, in any order. StorageFailed where it cannot be listed."""
-        ...
-
-    def check(self, root: str) -> None:
-        """StorageFailed or NoImages where `root` can be known to be of no use."""
-        ...
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         """Each file's bytes, of a longer one the first `limit` + 1; the error of one that cannot be read.
@@ -74,9 +79,6 @@ class LocalReader:
         except OSError as error:
             raise StorageFailed(f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions") from error
 
-    def check(self, root: str) -> None:
-        next(self.scan(root, keep=lambda _: True), None)
-
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return [attempt(self.read, path, limit=limit) for path in paths]
 
@@ -85,6 +87,19 @@ class LocalReader:
         with open(path, "rb", buffering=0) as file:
             # Not read(limit + 1) of every file: Python allocates what is asked for before it looks how much there is
             return file.readall() if os.fstat(file.fileno()).st_size <= limit else file.read(limit + 1)
+
+
+class AnyReader:
+    """Files wherever their paths say that they are, as a list names them."""
+
+    in_flight = 4
+
+    def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
+        found: dict[str, Data] = {}
+        for here in ([path for path in paths if not is_s3(path)], [path for path in paths if is_s3(path)]):
+            if here:
+                found |= zip(here, open_reader(here[0]).read_many(here, limit=limit), strict=True)
+        return [found[path] for path in paths]
 
 
 def attempt(read: Callable[..., bytes], path: str, *, limit: int) -> Data:
@@ -131,14 +146,30 @@ def local_path(location: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def open_reader(location: str) -> Reader:
-    """The reader for a location's scheme; UsageError for a scheme that has none."""
-    if is_s3(location):
+def kind_of(location: str) -> Kind:
+    """What a location is, by its name: a folder unless it is called x.parquet or manifest.json."""
+    if location.endswith(".parquet"):
+        return "manifest"
+    if location.rpartition("/")[2] == "manifest.json":
+        return "inventory"
+    return "prefix" if is_s3(location) else "folder"
+
+
+def open_reader(root: str) -> Reader:
+    """Who reads the images of a root, or an image; UsageError for a scheme that has no reader."""
+    if kind_of(root) in ("manifest", "inventory"):
+        return AnyReader()
+    if is_s3(root):
         from job.sources.s3 import S3Reader  # boto3 and obstore: not for those who read a disk
 
         return S3Reader()
-    local_path(location)
+    local_path(root)
     return LocalReader()
+
+
+def marks_folder(key: str, size: int | None) -> bool:
+    """An object that only marks a folder, for consoles and Hadoop."""
+    return not size and key.endswith(("/", MARK))
 
 
 def printable(path: str) -> str:

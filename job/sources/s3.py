@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -20,10 +21,12 @@ from obstore.store import S3Store
 
 from job import s3
 from job.errors import NoImages, StorageFailed
-from job.sources.readers import Data, Entry, Folder, attempt
+from job.sources import keys
+from job.sources.keys import Range
+from job.sources.readers import Data, Entry, attempt, marks_folder
 
 REQUESTS = 32  # at once in a worker
-MARK = "_$folder$"  # how EMR's file system once marked folders
+WANTED_PER_RANGE = 4  # pieces wanted for each range: a range is found by a look at the store, and weighs about what another does
 
 # Shorter than the ten minutes for which boto3 promises that what it hands out stays valid, longer than obstore's five of reserve
 CREDENTIALS_TTL = timedelta(minutes=9)
@@ -38,37 +41,61 @@ RETRIES: Any = {
 _making = Lock()
 
 
+class S3Lister:
+    """Prefixes of S3, in ranges of their keys."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = sorted(roots)
+
+    def check(self) -> None:
+        """Finds out with two requests a root whether images can be listed and read."""
+        for root in self._roots:
+            _check(root)
+
+    def pieces(self, *, wanted: int) -> list[Range]:
+        each = -(-wanted // (WANTED_PER_RANGE * len(self._roots)))
+        return [piece for root in self._roots for piece in self.split(Range(root), wanted=each)]
+
+    def follow(self, piece: Range) -> Iterator[Entry]:
+        return keys.follow(functools.partial(scan, piece.root), piece)
+
+    def rest(self, piece: Range, last: Entry) -> Range:
+        return replace(piece, after=piece.name_of(last))
+
+    def split(self, piece: Range, *, wanted: int) -> list[Range]:
+        return keys.split(functools.partial(scan, piece.root), piece, wanted=wanted)
+
+
+def scan(root: str, after: str, at_once: int) -> Iterator[Entry]:
+    """What lies below `root`, however deep, from the first name after `after`; asked for `at_once` keys at a time, in order of name."""
+    bucket, prefix = _prefix_of(root)
+    start = {"StartAfter": prefix + after} if after else {}
+    for page in s3.pages(bucket, prefix, **start, PaginationConfig={"PageSize": at_once}):
+        for found in page.get("Contents", ()):
+            if not marks_folder(found["Key"], found["Size"]):
+                yield _entry(bucket, found)
+
+
+def _check(root: str) -> None:
+    bucket, prefix = _prefix_of(root)
+    page = next(s3.pages(bucket, prefix, PaginationConfig={"MaxItems": 8, "PageSize": 8}))
+    found = [item for item in page.get("Contents", ()) if not marks_folder(item["Key"], item["Size"])]
+    if not found:
+        raise NoImages(f"no objects under s3://{bucket}/{prefix}", "check --images: a key's case and slashes count")
+    try:
+        S3Reader().read(f"s3://{bucket}/{found[0]['Key']}", limit=0)
+    except PermissionError as error:
+        raise StorageFailed(
+            f"{error.filename}: access denied to s3:GetObject", "the role or user of this run needs s3:GetObject there"
+        ) from error
+    except FileNotFoundError:
+        pass  # removed since; others may be there
+
+
 class S3Reader:
     """Objects in S3, or in a store that speaks its protocol. A request that stays away is tried again on a new connection."""
 
     in_flight = 4  # chunks; the requests of one go out together
-
-    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
-        bucket, prefix = _prefix_of(folder)
-        for page in s3.pages(bucket, prefix, Delimiter="/"):
-            for below in page.get("CommonPrefixes", ()):
-                path = below["Prefix"][:-1]
-                if keep(path.removeprefix(prefix)):
-                    yield Folder(f"s3://{bucket}/{path}")
-            for found in page.get("Contents", ()):
-                if keep(found["Key"].removeprefix(prefix)) and not _marks_folder(found):
-                    yield _entry(bucket, found)
-
-    def check(self, root: str) -> None:
-        """Finds out with two requests whether images can be listed and read."""
-        bucket, prefix = _prefix_of(root)
-        page = next(s3.pages(bucket, prefix, PaginationConfig={"MaxItems": 8, "PageSize": 8}))
-        found = [item for item in page.get("Contents", ()) if not _marks_folder(item)]
-        if not found:
-            raise NoImages(f"no objects under s3://{bucket}/{prefix}", "check --images: a key's case and slashes count")
-        try:
-            self.read(f"s3://{bucket}/{found[0]['Key']}", limit=0)
-        except PermissionError as error:
-            raise StorageFailed(
-                f"{error.filename}: access denied to s3:GetObject", "the role or user of this run needs s3:GetObject there"
-            ) from error
-        except FileNotFoundError:
-            pass  # removed since; others may be there
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return list(_pool().map(functools.partial(attempt, self.read, limit=limit), paths))
@@ -144,10 +171,6 @@ def _prefix_of(folder: str) -> tuple[str, str]:
 def _nameable(key: str) -> bool:
     """obstore reads this key and not another: it drops slashes at the ends, and refuses empty segments, dots and control characters."""
     return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))
-
-
-def _marks_folder(found: dict[str, Any]) -> bool:
-    return not found["Size"] and found["Key"].endswith(("/", MARK))
 
 
 def _entry(bucket: str, found: dict[str, Any]) -> Entry:

@@ -1,4 +1,4 @@
-"""Listing on executors, and reading many images at once inside one task."""
+"""Listing on executors, into parts, and the rows of a part that a task reads."""
 
 from __future__ import annotations
 
@@ -7,41 +7,32 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from job.ahead import ahead
-from job.errors import NoImages
-from job.sources.labels import label_of
-from job.sources.listing import (
-    WALKS_PER_SLOT,
-    ImageSource,
-    ListingPart,
-    Share,
-    Walk,
-    first_labels,
-    follow,
-    plan_shares,
-    plan_walks,
-    select,
-)
-from job.sources.readers import Data, Entry, Reader, open_reader, printable
+from job.errors import BadManifest, NoImages
+from job.sources.duplicates import find_repeated, write_digests
+from job.sources.labels import LabelsFrom, label_of
+from job.sources.listers import Lister, open_lister
+from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
+from job.sources.readers import UNKNOWN, Entry, Labelled, printable
+from job.sources.reading import Image
 from job.storage import Place, fetched, place_of, whole
 from job.tasks import run_tasks
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
+PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
+TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
+LONG = 200_000  # names listed one after the other, where they can be split further: two hundred requests to S3
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
-
-CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
-BYTES_AHEAD = 64 << 20  # read and not decoded yet, in one worker
 
 LISTING = pa.schema(
     [
@@ -72,71 +63,112 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """One image to decode. `data` is its bytes, or the error that reading them met."""
+class Listed:
+    """What a listing task did: the parts that it wrote, and the pieces that it left to others."""
 
-    path: str
-    label: str | None
-    size: int
-    modified: int | None
-    etag: str | None
-    data: Data | None
+    parts: list[ListingPart]
+    rests: list[Any]
 
 
-def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place) -> Listing:
-    """Lists every image under the roots, on executors, into `scratch`. NoImages where there are none."""
+def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listing:
+    """Lists every image of the source, on executors, into `scratch`; `count` is told there how many. NoImages where there are none."""
     slots = sc.defaultParallelism
-    tasks = _listing_tasks(source, slots=slots)
-    listed = run_tasks(sc, partial(list_walks, source=source, scratch=scratch), tasks)
-    parts = [part for task in listed for part in task]
+    parts = list_parts(partial(run_tasks, sc), source, slots=slots, scratch=scratch, count=count)
+    if source.may_repeat:
+        _refuse_repeated(sc, [part.file for part in parts], source)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels)
     if not listing.images:
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
-        raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.roots))}", "check --images and --include")
+        raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.under or source.roots))}", "check --images and --include")
     return listing
+
+
+def _refuse_repeated(sc: SparkContext, files: Sequence[str], source: ImageSource) -> None:
+    """BadManifest where an image is listed twice."""
+    run_tasks(sc, write_digests, files)
+    ((count, path),) = run_tasks(sc, find_repeated, [files])
+    if count:
+        lists, name = ", ".join(map(printable, source.roots)), printable(os.fsdecode(path))
+        raise BadManifest(f"{lists}: {name} is listed twice; rows that repeat others: {count}", "list each image once")
 
 
 def check_roots(source: ImageSource) -> None:
     """StorageFailed or NoImages where a root is of no use: found out before Spark starts."""
-    for root in source.roots:
-        open_reader(root).check(root)
+    open_lister(source).check()
 
 
-def count_images(source: ImageSource) -> tuple[int, int]:
-    """How many images a run would list, and their bytes, listed here and kept nowhere. --classes is not looked at."""
-    reader = open_reader(source.roots[0])
-    images = size = 0
-    entries = (entry for root in sorted(source.roots) for entry in follow(reader, Walk(root), include=source.include))
-    for entry in islice(entries, source.limit):
+def count_images(source: ImageSource) -> tuple[int, int | None]:
+    """How many images a run would list, and their bytes where all are known, listed here and kept nowhere. --classes is not looked at."""
+    lister = open_lister(source)
+    images = size = unknown = 0
+    for entry in islice(_entries(lister, lister.pieces(wanted=1), source=source), source.limit):
         images += 1
         size += entry.size
-    return images, size
+        unknown += entry.size == UNKNOWN
+    return images, None if unknown else size
 
 
-def _listing_tasks(source: ImageSource, *, slots: int) -> list[list[Walk]]:
+def list_parts(
+    run: Callable[[Callable[[list[Any]], Listed], list[list[Any]]], list[Listed]],
+    source: ImageSource,
+    *,
+    slots: int,
+    scratch: Place,
+    count: Callable[[int], None],
+) -> list[ListingPart]:
+    """All listing parts of a source. `run` does work over lists of pieces, on executors.
+
+    Where a piece turns out to be long, what is left of it is split anew, and listed in the next round.
+    """
+    lister = open_lister(source)
+    work = partial(list_pieces, source=source, scratch=scratch, count=count)
     if source.limit is not None:  # the first N are the same on every machine, and listing can stop there
-        return [[Walk(root) for root in sorted(source.roots)]]
-    walks = plan_walks(open_reader(source.roots[0]), source.roots, wanted=WALKS_PER_SLOT * slots)
-    size = max(1, -(-len(walks) // slots))
-    return [walks[start : start + size] for start in range(0, len(walks), size)]
+        return run(work, [lister.pieces(wanted=1)])[0].parts
+    parts: list[ListingPart] = []
+    wanted = PIECES_PER_SLOT * slots
+    pieces = lister.pieces(wanted=wanted)
+    while pieces:
+        done = run(work, _dealt(pieces, most=TASKS_PER_SLOT * slots))
+        parts += [part for each in done for part in each.parts]
+        rests = [rest for each in done for rest in each.rests]
+        pieces = [piece for rest in rests for piece in lister.split(rest, wanted=-(-wanted // len(rests)))]
+    return parts
 
 
-def list_walks(walks: Iterable[Walk], *, source: ImageSource, scratch: Place) -> list[ListingPart]:
-    """Follows walks and writes listing parts; runs on an executor."""
-    reader = open_reader(source.roots[0])
-    entries: Iterator[Entry] = (entry for walk in walks for entry in follow(reader, walk, include=source.include))
+def _dealt(pieces: list[Any], *, most: int) -> list[list[Any]]:
+    """The pieces in no more than `most` lists, neighbours together."""
+    size = -(-len(pieces) // most)
+    return [pieces[start : start + size] for start in range(0, len(pieces), size)]
+
+
+def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listed:
+    """Follows pieces and writes listing parts; runs on an executor."""
+    rests: list[Any] = []
+    entries = _entries(open_lister(source), pieces, source=source, rests=rests if source.limit is None else None)
     if source.classes is None:
         entries = islice(entries, source.limit)
     parts = []
     while batch := list(islice(entries, ROWS_PER_PART)):
         parts.append(_write_part(batch, source=source, scratch=scratch))
-    return parts
+    count(sum(part.count for part in parts))
+    return Listed(parts, rests)
+
+
+def _entries(lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource, rests: list[Any] | None = None) -> Iterator[Entry]:
+    """The images of pieces; of one that is long only the first LONG, where `rests` is there to take what is left of it."""
+    for piece in pieces:
+        for number, entry in enumerate(lister.follow(piece), 1):
+            if matches(entry.path, source.include):
+                yield entry
+            if number == LONG and rests is not None and (rest := lister.rest(piece, entry)):
+                rests.append(rest)
+                break
 
 
 def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Place) -> ListingPart:
     """One listing part, shuffled: neighbours in a folder cost alike, and a share should not be all of one kind."""
-    labels = [label_of(printable(entry.path), source.labels_from) for entry in entries]
+    labels = [_label(entry, source.labels_from) for entry in entries]
     order = list(range(len(entries)))
     random.Random(0).shuffle(order)  # seeded: the same images make the same shares
     rows = [
@@ -173,42 +205,14 @@ def select_rows(file: str, *, quota: int, labels: frozenset[str] | None) -> pa.T
     return table
 
 
+def _label(entry: Entry, labels_from: LabelsFrom) -> str | None:
+    if isinstance(entry, Labelled) and labels_from != "none":
+        return entry.label
+    return label_of(printable(entry.path), labels_from)
+
+
 def rows_of(share: Share) -> list[Image]:
     """The images of a share, their bytes not read yet."""
     table = select_rows(share.file, quota=share.quota, labels=share.labels)
     rows = table.slice(share.start, share.stop - share.start).drop_columns(["position"]).to_pylist()
     return [Image(os.fsdecode(row.pop("path")), **row, data=None) for row in rows]
-
-
-def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
-    """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
-
-    One that is larger than `max_bytes` is not read.
-    """
-    read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
-    for chunk in ahead(read, _chunks(images), threads=reader.in_flight, weigh=_size, budget=BYTES_AHEAD):
-        yield from chunk
-
-
-def _chunks(images: Iterable[Image]) -> Iterator[list[Image]]:
-    """Images for one read each: handing over single small ones between threads would cost a noticeable part of inference."""
-    chunk: list[Image] = []
-    size = 0
-    for image in images:
-        chunk.append(image)
-        size += image.size
-        if len(chunk) == CHUNK_IMAGES or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _size(chunk: list[Image]) -> int:
-    return sum(image.size for image in chunk)
-
-
-def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[Image]:
-    wanted = [image.path for image in images if image.size <= max_bytes]
-    found = dict(zip(wanted, reader.read_many(wanted, limit=max_bytes), strict=True))
-    return [replace(image, data=found.get(image.path)) for image in images]

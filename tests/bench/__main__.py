@@ -19,6 +19,7 @@ from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
+from tests.bench.planning import planning
 from tests.bench.scaling import scaling
 from tests.bench.synth import synth
 
@@ -38,6 +39,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "executors": executors,
     "driver": driver,
     "scaling": scaling,
+    "planning": planning,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,
 }

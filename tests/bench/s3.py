@@ -47,8 +47,8 @@ def _measured(setting: Setting, side: str, url: str, count: int) -> Figures:
 def _reader(keys: list[str]) -> None:
     """As a worker reads: chunks of images, a few of them ahead."""
     from job.ahead import ahead
+    from job.sources.reading import CHUNK_IMAGES
     from job.sources.s3 import S3Reader
-    from job.sources.stage import CHUNK_IMAGES
 
     reader = S3Reader()
     chunks = (keys[start : start + CHUNK_IMAGES] for start in range(0, len(keys), CHUNK_IMAGES))

@@ -214,7 +214,7 @@ def test_new_images_join_the_components_and_old_features_are_not_read(job: Job, 
     job("run", "--images", images, "--results", results)
     for number in range(5):
         picture(2000 + number).save(images / "apple" / f"new-{number}.png")
-    _, *others = sorted((results / "features").glob("part-*"), key=lambda file: -pa.parquet.read_metadata(file).num_rows)
+    _, *others = sorted((results / "features").glob("part-*"), key=lambda file: (-pa.parquet.read_metadata(file).num_rows, file.name))
     job("featurize", "--images", images, "--results", results)
     for file in others:  # the fullest is looked into for the features' length
         spoil_middle(file)

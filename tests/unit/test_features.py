@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from job.decode.options import Decoding
 from job.decode.pixels import Reason
 from job.features.stage import Embedded, Stopwatch, compare_first_scaled, embed_images
-from job.sources.stage import Image
+from job.sources.reading import Image
 
 SIDE = 4
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Protocol
 from unittest import mock
 
 import pytest
@@ -16,29 +17,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from job.errors import StorageFailed, UsageError
-from job.sources import listing, stage
+from job.sources import folders, stage
+from job.sources.folders import WALKS_PER_SPLIT, WIDE, Scan, Walk, follow, plan_walks, visible
 from job.sources.labels import label_of
 from job.sources.listing import (
     LARGEST_SHARES,
     SMALLEST_SHARE,
-    WALKS_PER_SLOT,
-    WIDE,
     ImageSource,
     ListingPart,
     Share,
-    Walk,
     first_labels,
-    follow,
     largest_share,
     matches,
     plan_shares,
-    plan_walks,
     select,
     share_size,
-    visible,
 )
-from job.sources.readers import Entry, Folder, LocalReader, Reader, local_path, location_of, open_reader, printable
-from job.sources.stage import list_walks, rows_of
+from job.sources.readers import Entry, Folder, LocalReader, local_path, location_of, open_reader, printable
+from job.sources.reading import Image
+from job.sources.stage import list_pieces, rows_of
 
 MILLION = 1_000_000
 MEGABYTE = 1_000_000
@@ -46,15 +43,18 @@ MEGABYTE = 1_000_000
 Tree = dict[str, "Tree | None"]  # a folder's names; None is a file
 
 
+class Folders(Protocol):
+    scan: Scan
+
+
 # --- places that are not there --------------------------------------------------------------------------------------
 
 
 @dataclass
 class TreeReader:
-    """A Reader of nested dictionaries under /t."""
+    """Nested dictionaries under /t, as folders."""
 
     tree: Tree
-    in_flight: int = 1
 
     def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
         place: Tree | None = self.tree
@@ -66,17 +66,13 @@ class TreeReader:
             if keep(name):
                 yield Entry(f"{folder}/{name}", 1) if below is None else Folder(f"{folder}/{name}")
 
-    def read(self, path: str) -> bytes:
-        raise NotImplementedError(path)
-
 
 @dataclass
 class WideReader:
-    """A Reader of /t with `width` names: files, or folders of one file each. Made as it is looked at, and counted."""
+    """/t with `width` names: files, or folders of one file each. Made as it is looked at, and counted."""
 
     width: int
     of_folders: bool
-    in_flight: int = 1
     looked_at: int = 0
     scans: list[str] = field(default_factory=list)
 
@@ -92,9 +88,6 @@ class WideReader:
             if keep(name):
                 yield Folder(f"/t/{name}") if self.of_folders else Entry(f"/t/{name}", 1)
 
-    def read(self, path: str) -> bytes:
-        raise NotImplementedError(path)
-
 
 def files_of(tree: Tree, folder: str = "/t") -> list[str]:
     """The visible files of a tree, found by the plainest recursion."""
@@ -105,8 +98,8 @@ def files_of(tree: Tree, folder: str = "/t") -> list[str]:
     return found
 
 
-def followed(reader: Reader, walks: list[Walk], *, include: tuple[str, ...] = ()) -> list[str]:
-    return [entry.path for walk in walks for entry in follow(reader, walk, include=include)]
+def followed(reader: Folders, walks: list[Walk], *, include: tuple[str, ...] = ()) -> list[str]:
+    return [entry.path for walk in walks for entry in follow(reader.scan, walk) if matches(entry.path, include)]
 
 
 # --- a million of anything ------------------------------------------------------------------------------------------
@@ -116,16 +109,16 @@ def followed(reader: Reader, walks: list[Walk], *, include: tuple[str, ...] = ()
 @pytest.mark.parametrize("wanted", [64, 3200])
 def test_planning_looks_at_few_of_a_million_names(of_folders: bool, wanted: int) -> None:
     reader = WideReader(MILLION, of_folders)
-    walks = plan_walks(reader, ["/t"], wanted=wanted)
+    walks = plan_walks(reader.scan, ["/t"], wanted=wanted)
     assert reader.looked_at <= WIDE + 1
-    assert len(walks) == wanted // WALKS_PER_SLOT
+    assert len(walks) == wanted // WALKS_PER_SPLIT
 
 
 @pytest.mark.parametrize("of_folders", [False, True], ids=["one folder of a million files", "a million folders of one file"])
 def test_planning_over_a_million_names_takes_little_memory(of_folders: bool) -> None:
     tracemalloc.start()
     try:
-        plan_walks(WideReader(MILLION, of_folders), ["/t"], wanted=3200)  # a hundred cores
+        plan_walks(WideReader(MILLION, of_folders).scan, ["/t"], wanted=3200)  # a hundred cores
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -145,7 +138,7 @@ def test_planning_stops_at_enough_folders_however_many_lie_below() -> None:
                     yield Folder(f"{folder}/{number}")
 
     reader = Bushy({})
-    walks = plan_walks(reader, ["/t"], wanted=3200)
+    walks = plan_walks(reader.scan, ["/t"], wanted=3200)
     assert 3200 <= len(walks) < 3200 + WIDE
     assert reader.looked_at < 5 * WIDE
 
@@ -163,7 +156,7 @@ def test_one_walk_of_a_million_finds_its_share_of_them_and_none_of_another_s(of_
 @pytest.mark.parametrize("of_folders", [False, True], ids=["one folder of 20,000 files", "20,000 folders of one file"])
 def test_all_walks_together_find_each_of_20_000_files_once(of_folders: bool) -> None:
     reader = WideReader(20_000, of_folders)
-    found = Counter(followed(reader, plan_walks(reader, ["/t"], wanted=24)))
+    found = Counter(followed(reader, plan_walks(reader.scan, ["/t"], wanted=24)))
     assert len(found) == 20_000
     assert set(found.values()) == {1}
 
@@ -187,8 +180,8 @@ TREES: st.SearchStrategy[Tree] = st.recursive(
 @given(tree=TREES, wanted=st.integers(1, 40), wide=st.integers(1, 8))
 def test_every_visible_file_of_a_tree_is_found_once(tree: Tree, wanted: int, wide: int) -> None:
     reader = TreeReader(tree)
-    with mock.patch.object(listing, "WIDE", wide):  # so that small trees have folders too wide for the driver
-        walks = plan_walks(reader, ["/t"], wanted=wanted)
+    with mock.patch.object(folders, "WIDE", wide):  # so that small trees have folders too wide for the driver
+        walks = plan_walks(reader.scan, ["/t"], wanted=wanted)
     assert sorted(followed(reader, walks)) == sorted(files_of(tree))
 
 
@@ -196,7 +189,7 @@ def test_every_visible_file_of_a_tree_is_found_once(tree: Tree, wanted: int, wid
 def test_every_root_is_walked(trees: list[Tree], wanted: int) -> None:
     reader = TreeReader({f"root{number}": tree for number, tree in enumerate(trees)})
     roots = [f"/t/root{number}" for number in range(len(trees))]
-    found = followed(reader, plan_walks(reader, roots, wanted=wanted))
+    found = followed(reader, plan_walks(reader.scan, roots, wanted=wanted))
     assert sorted(found) == sorted(path for root, tree in zip(roots, trees, strict=True) for path in files_of(tree, root))
 
 
@@ -205,12 +198,12 @@ def test_a_plan_is_the_same_whatever_order_the_disk_has(tree: Tree, wanted: int)
     def turned(tree: Tree) -> Tree:
         return {name: None if below is None else turned(below) for name, below in reversed(tree.items())}
 
-    assert plan_walks(TreeReader(tree), ["/t"], wanted=wanted) == plan_walks(TreeReader(turned(tree)), ["/t"], wanted=wanted)
+    assert plan_walks(TreeReader(tree).scan, ["/t"], wanted=wanted) == plan_walks(TreeReader(turned(tree)).scan, ["/t"], wanted=wanted)
 
 
 @given(tree=TREES, wanted=st.integers(1, 40))
 def test_walks_are_in_order_of_path(tree: Tree, wanted: int) -> None:
-    folders = [walk.folder for walk in plan_walks(TreeReader(tree), ["/t"], wanted=wanted)]
+    folders = [walk.folder for walk in plan_walks(TreeReader(tree).scan, ["/t"], wanted=wanted)]
     assert folders == sorted(folders)
 
 
@@ -223,7 +216,7 @@ def test_a_walk_yields_a_folder_s_files_in_order_of_path(tree: Tree) -> None:
 
 
 def test_an_empty_folder_needs_no_walk() -> None:
-    assert plan_walks(TreeReader({}), ["/t"], wanted=8) == []
+    assert plan_walks(TreeReader({}).scan, ["/t"], wanted=8) == []
 
 
 @pytest.mark.parametrize(("name", "seen"), [("a.jpg", True), ("a", True), (".a", False), ("_MG_1234.JPG", True), ("a_.b", True)])
@@ -234,7 +227,7 @@ def test_names_that_begin_with_a_dot_are_hidden(name: str, seen: bool) -> None:
 def test_nothing_below_a_hidden_folder_is_found_but_a_hidden_root_is_read() -> None:
     reader = TreeReader({"_root": {"_a.jpg": None, ".cache": {"b.jpg": None}, "_tmp": {"c.jpg": None}}})
     for wanted in (1, 8):
-        assert followed(reader, plan_walks(reader, ["/t/_root"], wanted=wanted)) == ["/t/_root/_a.jpg"]
+        assert followed(reader, plan_walks(reader.scan, ["/t/_root"], wanted=wanted)) == ["/t/_root/_a.jpg"]
 
 
 # --- patterns and labels --------------------------------------------------------------------------------------------
@@ -367,6 +360,17 @@ def test_labels_and_quota_go_with_every_share_of_a_part() -> None:
     assert {(share.labels, share.quota) for share in shares} == {(frozenset("ab"), 100)}
 
 
+@given(sizes=st.lists(st.integers(1, 20_000), min_size=2, max_size=12), slots=st.integers(1, 64))
+def test_parts_take_turns_as_long_as_they_have_images_left(sizes: list[int], slots: int) -> None:
+    """So that what runs at the same time reads from as many prefixes as there are."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for share in planned(sizes, slots):
+        turns.append((seen[share.file], int(share.file)))
+        seen[share.file] += 1
+    assert turns == sorted(turns)
+
+
 def test_ten_million_images_are_planned_in_little_memory() -> None:
     parts = [part(f"listing-{place}.arrow", count=stage.ROWS_PER_PART) for place in range(10 * MILLION // stage.ROWS_PER_PART)]
     shares = plan_shares(parts, slots=64)
@@ -394,11 +398,11 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def rows_read(source: ImageSource, *, per_part: int = 4) -> list[stage.Image]:
+def rows_read(source: ImageSource, *, per_part: int = 4) -> list[Image]:
     """What the tasks of a run would read, listed in parts of a few rows."""
     scratch = Path(source.roots[0]).parent / "scratch"
     with mock.patch.object(stage, "ROWS_PER_PART", per_part):
-        parts = list_walks([Walk(root) for root in sorted(source.roots)], source=source, scratch=scratch)
+        parts = list_pieces([Walk(root) for root in sorted(source.roots)], source=source, scratch=scratch).parts
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     shares = plan_shares(select(parts, labels=labels, limit=source.limit), slots=1, labels=labels)
     return [row for share in shares for row in rows_of(share)]

@@ -22,12 +22,15 @@ from job.contract import FEATURIZE_CARD, SUCCESS
 from job.errors import BadFeatures, BadModel, NoImages, StorageFailed
 from job.features.stage import open_network
 from job.pca.stage import open_features, read_footers
+from job.sources import keys, reading
 from job.sources import s3 as images
-from job.sources import stage
-from job.sources.listing import ImageSource, Walk, follow, plan_shares, plan_walks
-from job.sources.readers import Entry, Folder, open_reader
-from job.sources.s3 import S3Reader
-from job.sources.stage import count_images, list_walks, read_images, rows_of
+from job.sources.keys import Range
+from job.sources.listers import open_lister
+from job.sources.listing import ImageSource, plan_shares
+from job.sources.readers import Entry
+from job.sources.reading import read_images
+from job.sources.s3 import S3Lister, S3Reader
+from job.sources.stage import count_images, list_pieces, rows_of
 from job.storage import END_BYTES, S3Path, duplicate, fetched, place_of, remove, versions, whole
 from tests.conftest import REPOSITORY
 from tests.s3 import Server
@@ -42,30 +45,30 @@ def put(bucket: S3Path, *keys: str, data: bytes | None = None) -> None:
         s3.client().put_object(Bucket=bucket.bucket, Key=key, Body=key.encode() if data is None else data)
 
 
-def listed(folder: S3Path | str) -> set[Entry | Folder]:
-    return set(S3Reader().scan(str(folder), keep=lambda _: True))
+def listed(folder: S3Path | str) -> list[Entry]:
+    """What a run would list."""
+    lister = S3Lister((str(folder),))
+    return [entry for piece in lister.pieces(wanted=8) for entry in lister.follow(piece)]
 
 
-def paths(found: set[Entry | Folder]) -> set[str]:
+def paths(found: list[Entry]) -> set[str]:
     return {entry.path for entry in found}
 
 
 # --- images ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_is_listed_with_what_lies_directly_in_it(bucket: S3Path) -> None:
-    put(bucket, "photos/a.jpg", "photos/sub/b.jpg", "photos-old/c.jpg", "other.jpg")
-    found = listed(bucket / "photos")
-    assert paths(found) == {f"{bucket}/photos/a.jpg", f"{bucket}/photos/sub"}
-    (folder,) = (entry for entry in found if isinstance(entry, Folder))
-    assert paths(listed(folder.path)) == {f"{bucket}/photos/sub/b.jpg"}
+def test_a_folder_is_listed_with_all_that_lies_below_it(bucket: S3Path) -> None:
+    put(bucket, "photos/a.jpg", "photos/sub/b.jpg", "photos/sub/further/c.jpg", "photos-old/c.jpg", "other.jpg")
+    assert [entry.path for entry in listed(bucket / "photos")] == [
+        f"{bucket}/photos/{name}" for name in ("a.jpg", "sub/b.jpg", "sub/further/c.jpg")
+    ]
 
 
 def test_an_entry_has_size_time_and_etag(bucket: S3Path) -> None:
     put(bucket, "a.jpg", data=b"12345")
     (entry,) = listed(bucket)
     head = s3.client().head_object(Bucket=bucket.bucket, Key="a.jpg")
-    assert isinstance(entry, Entry)
     assert (entry.size, entry.etag) == (5, "827ccb0eea8a706c4c34a16891f84e7b")
     assert entry.modified is not None
     assert entry.modified / 1e6 == pytest.approx(head["LastModified"].timestamp(), abs=1)
@@ -75,7 +78,7 @@ def test_an_entry_has_size_time_and_etag(bucket: S3Path) -> None:
 @pytest.mark.parametrize("mark", ["photos/", "photos/a/", "photos/b_$folder$"])
 def test_a_mark_of_a_folder_is_no_image(bucket: S3Path, mark: str) -> None:
     put(bucket, mark, data=b"")
-    assert not [entry for entry in listed(bucket / "photos") if isinstance(entry, Entry)]
+    assert not listed(bucket / "photos")
 
 
 def test_an_empty_object_is_an_image_all_the_same(bucket: S3Path) -> None:
@@ -86,13 +89,9 @@ def test_an_empty_object_is_an_image_all_the_same(bucket: S3Path) -> None:
 
 def test_more_objects_than_one_answer_holds_are_each_found_once(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(bucket, *(f"photos/{place:04}.jpg" for place in range(45)))
-    paginate = s3.client().get_paginator
-    monkeypatch.setattr(
-        s3.client(),
-        "get_paginator",
-        lambda name: type("Ten", (), {"paginate": lambda _, **how: paginate(name).paginate(**how, PaginationConfig={"PageSize": 10})})(),
-    )
-    found = Counter(entry.path for entry in S3Reader().scan(f"{bucket}/photos", keep=lambda _: True))
+    monkeypatch.setattr(keys, "PAGE", 10)
+    monkeypatch.setattr(keys, "LOOK", 4)
+    found = Counter(entry.path for entry in listed(bucket / "photos"))
     assert len(found) == 45
     assert set(found.values()) == {1}
 
@@ -101,11 +100,9 @@ def test_more_objects_than_one_answer_holds_are_each_found_once(bucket: S3Path, 
 def test_a_key_of_any_characters_is_listed_and_read_as_it_is(bucket: S3Path, key: str) -> None:
     put(bucket, key, key.strip("/") + "-neighbour")
     reader = S3Reader()
-    found = list(follow(reader, Walk(str(bucket)), include=()))
     path = f"{bucket}/{key}"
     # Names that begin with a dot are hidden, wherever they are
-    if not any(part.startswith(".") for part in key.split("/")):
-        assert path in {entry.path for entry in found}
+    assert (path in paths(listed(bucket))) != any(part.startswith(".") for part in key.split("/"))
     assert reader.read(path, limit=100) == key.encode()
 
 
@@ -210,14 +207,15 @@ def test_credentials_are_asked_for_again_before_they_end_and_not_for_each_read(
     assert len(calls) == asked
 
 
-def test_planning_and_following_find_what_was_put(bucket: S3Path) -> None:
-    keys = [f"photos/{label}/{place}.jpg" for label in ("apple", "pear", "quince") for place in range(5)] + ["photos/top.jpg"]
-    put(bucket, *keys, "photos/.hidden/x.jpg", "photos/_temporary/x.jpg", "photos/.x.jpg")
-    reader = open_reader(f"{bucket}/photos")
-    walks = plan_walks(reader, [f"{bucket}/photos"], wanted=8)
-    assert len(walks) == 4
-    found = [entry.path for walk in walks for entry in follow(reader, walk, include=())]
-    assert sorted(found) == sorted(f"{bucket}/{key}" for key in keys)
+def test_planning_and_following_find_what_was_put(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"photos/{label}/{place}.jpg" for label in ("apple", "pear", "quince") for place in range(5)] + ["photos/top.jpg"]
+    put(bucket, *names, "photos/.hidden/x.jpg", "photos/_temporary/x.jpg", "photos/.x.jpg")
+    monkeypatch.setattr(keys, "LOOK", 5)
+    lister = open_lister(ImageSource((f"{bucket}/photos",)))
+    pieces = lister.pieces(wanted=12)
+    assert len(pieces) == 3
+    found = [entry.path for piece in pieces for entry in lister.follow(piece)]
+    assert found == sorted(f"{bucket}/{name}" for name in names)
 
 
 @pytest.mark.parametrize("scratch", ["disk", "s3"])
@@ -225,7 +223,7 @@ def test_images_come_through_a_listing_with_label_and_bytes(bucket: S3Path, tmp_
     put(bucket, "photos/apple/ü 1.jpg", "photos/pear/2.jpg", "photos/pear/3.jpg")
     source = ImageSource((f"{bucket}/photos",))
     place = tmp_path if scratch == "disk" else bucket / "scratch"
-    parts = list_walks([Walk(f"{bucket}/photos")], source=source, scratch=place)
+    parts = list_pieces([Range(f"{bucket}/photos")], source=source, scratch=place).parts
     rows = [row for share in plan_shares(parts, slots=1) for row in rows_of(share)]
     read = {row.path: row for row in read_images(rows, reader=S3Reader(), max_bytes=17)}
     assert {path: row.label for path, row in read.items()} == {
@@ -249,9 +247,9 @@ def test_reading_ahead_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> N
             most = max(most, held)
             return [b""]
 
-    monkeypatch.setattr(stage, "BYTES_AHEAD", 64)
-    monkeypatch.setattr(stage, "CHUNK_BYTES", 1)
-    rows = [stage.Image(f"s3://b/{place}", None, 30, None, None, None) for place in range(20)]
+    monkeypatch.setattr(reading, "BYTES_AHEAD", 64)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 1)
+    rows = [reading.Image(f"s3://b/{place}", None, 30, None, None, None) for place in range(20)]
     for _ in read_images(rows, reader=Counting(), max_bytes=100):
         time.sleep(0.005)
         held -= 30
@@ -262,13 +260,13 @@ def test_reading_ahead_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_prefix_with_nothing_in_it_is_found_out_at_once(bucket: S3Path, folder: str) -> None:
     put(bucket, "photos/", data=b"")
     with pytest.raises(NoImages, match=f"no objects under {bucket}/{folder}/"):
-        S3Reader().check(f"{bucket}/{folder}")
+        S3Lister((f"{bucket}/{folder}",)).check()
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 USES: list[Callable[[S3Path], object]] = [
-    lambda path: S3Reader().check(str(path)),
+    lambda path: S3Lister((str(path),)).check(),
     lambda path: (path / "x").read_text(),
     lambda path: (path / "x").write_text("x"),
     lambda path: list(path.glob("*")),
@@ -296,7 +294,7 @@ def test_images_that_may_be_listed_but_not_read_are_found_out_at_once(bucket: S3
     put(bucket, "photos/a.jpg")
     s3_server.door.refuse = lambda method, path: 403 if method == "GET" and path.endswith("a.jpg") else None
     with pytest.raises(StorageFailed, match=f"{bucket}/photos/a.jpg: access denied to s3:GetObject"):
-        S3Reader().check(f"{bucket}/photos")
+        S3Lister((f"{bucket}/photos",)).check()
 
 
 @pytest.mark.parametrize("use", USES, ids=NAMES)

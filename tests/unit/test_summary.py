@@ -17,7 +17,7 @@ from job import contract
 from job.config import MaxFaults
 from job.pace import Pace, clock
 from job.report import progress as reporting
-from job.report.progress import progress
+from job.report.progress import listing_progress, progress
 from job.report.summary import summarise, to_json, versions
 from job.report.table import BAR, SHOWN, table
 from job.sinks.tally import Tally
@@ -334,3 +334,21 @@ def test_no_faults_means_none(none: MaxFaults) -> None:
 )
 def test_a_limit_is_shown_as_it_is_typed(allowed: MaxFaults, shown: str) -> None:
     assert str(allowed) == shown
+
+
+def test_listing_is_told_in_images_found_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("job.report.progress.LOG_INTERVAL_S", 0.01)
+    stream, found = io.StringIO(), [0]
+    with listing_progress(lambda: found[0], quiet=False, stream=stream):
+        for found[0] in (1_000, 65_536):
+            time.sleep(0.1)
+    lines = [line.partition(" images listed")[0] for line in stream.getvalue().splitlines()]
+    assert list(dict.fromkeys(lines)) == ["1,000", "65,536"]
+    assert len(lines) > 2
+
+
+def test_listing_is_not_told_in_a_quiet_run() -> None:
+    stream = io.StringIO()
+    with listing_progress(lambda: 1, quiet=True, stream=stream):
+        pass
+    assert stream.getvalue() == ""

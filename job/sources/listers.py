@@ -1,0 +1,78 @@
+"""Who lists: a source's images in pieces of work, planned on the driver and followed on executors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+from job.sources import folders
+from job.sources.folders import Walk
+from job.sources.inventory import InventoryLister
+from job.sources.listing import ImageSource
+from job.sources.manifest import ManifestLister
+from job.sources.readers import Entry, LocalReader, kind_of
+
+Piece = TypeVar("Piece")
+
+
+class Lister(Protocol[Piece]):
+    """What knows the images of a source. Its pieces go to executors; together they are every image once."""
+
+    def check(self) -> None:
+        """Raises what can be known to be of no use, before Spark starts."""
+        ...
+
+    def pieces(self, *, wanted: int) -> list[Piece]:
+        """The whole source, in about `wanted` pieces where it is large enough; what follows what is the order of listing."""
+        ...
+
+    def follow(self, piece: Piece) -> Iterator[Entry]:
+        """The images of a piece, in an order that stays."""
+        ...
+
+    def rest(self, piece: Piece, last: Entry) -> Piece | None:
+        """What comes after `last` in a piece; None where the lister cannot stop within one."""
+        ...
+
+    def split(self, piece: Piece, *, wanted: int) -> list[Piece]:
+        """A piece in about `wanted` smaller ones."""
+        ...
+
+
+class DiskLister:
+    """Folders on a disk, as trees: looked at from the top, walked below."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = sorted(roots)
+        self._scan = LocalReader().scan
+
+    def check(self) -> None:
+        for root in self._roots:
+            next(self._scan(root, keep=lambda _: True), None)
+
+    def pieces(self, *, wanted: int) -> list[Walk]:
+        return folders.plan_walks(self._scan, self._roots, wanted=wanted)
+
+    def follow(self, piece: Walk) -> Iterator[Entry]:
+        return folders.follow(self._scan, piece)
+
+    def rest(self, piece: Walk, last: Entry) -> None:  # noqa: ARG002  a disk's names are in no order
+        return None
+
+    def split(self, piece: Walk, *, wanted: int) -> list[Walk]:  # noqa: ARG002
+        return [piece]
+
+
+def open_lister(source: ImageSource) -> Lister[Any]:
+    """Who lists the images of a source."""
+    match kind_of(source.roots[0]):
+        case "folder":
+            return DiskLister(source.roots)
+        case "prefix":
+            from job.sources.s3 import S3Lister  # boto3 and obstore: not for those who read a disk
+
+            return S3Lister(source.roots)
+        case "manifest":
+            return ManifestLister(source.roots, under=source.under)
+        case "inventory":
+            return InventoryLister(source.roots, under=source.under)

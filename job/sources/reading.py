@@ -1,0 +1,82 @@
+"""Reading many images at once inside one task, ahead of who decodes them, with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from job.ahead import ahead
+from job.sources.readers import UNKNOWN, Data, Reader
+
+CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
+BYTES_AHEAD = 64 << 20  # read and not decoded yet, in one worker
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image to decode. `data` is its bytes, or the error that reading them met; `size` may be UNKNOWN before that."""
+
+    path: str
+    label: str | None
+    size: int
+    modified: int | None
+    etag: str | None
+    data: Data | None
+
+
+def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
+    """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
+
+    One that is larger than `max_bytes` is not read. A size that is not known is taken for the mean of those read so far, and is
+    afterwards that of what was read.
+    """
+    read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
+    mean = _Mean()
+    for chunk in ahead(read, _chunks(images, mean.size_of), threads=reader.in_flight, weigh=mean.weigh, budget=BYTES_AHEAD):
+        mean.learn(chunk)
+        yield from chunk
+
+
+class _Mean:
+    """The mean size of images so far; of the first a large one, so that what is read before anything is known is little."""
+
+    def __init__(self) -> None:
+        self._images = self._bytes = 0
+
+    def learn(self, chunk: list[Image]) -> None:
+        self._images += len(chunk)
+        self._bytes += self.weigh(chunk)
+
+    def size_of(self, image: Image) -> int:
+        if image.size != UNKNOWN:
+            return image.size
+        return self._bytes // self._images if self._images else CHUNK_BYTES
+
+    def weigh(self, chunk: list[Image]) -> int:
+        return sum(map(self.size_of, chunk))
+
+
+def _chunks(images: Iterable[Image], size_of: Callable[[Image], int]) -> Iterator[list[Image]]:
+    """Images for one read each: handing over single small ones between threads would cost a noticeable part of inference."""
+    chunk: list[Image] = []
+    size = 0
+    for image in images:
+        chunk.append(image)
+        size += size_of(image)
+        if len(chunk) == CHUNK_IMAGES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[Image]:
+    wanted = [image.path for image in images if image.size <= max_bytes]
+    found = dict(zip(wanted, reader.read_many(wanted, limit=max_bytes), strict=True))
+    return [_with_data(image, found.get(image.path)) for image in images]
+
+
+def _with_data(image: Image, data: Data | None) -> Image:
+    size = image.size if image.size != UNKNOWN else len(data) if isinstance(data, bytes) else 0
+    return replace(image, data=data, size=size)

@@ -1,0 +1,171 @@
+"""Images that are listed already, in Parquet files: read by row groups, each once, on executors. Nothing is asked of a store."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from job.ahead import ahead
+from job.errors import BadManifest, UsageError
+from job.sources.readers import Entry, printable
+from job.storage import Place, opened, place_of
+
+ROWS_PER_PIECE = 65_536  # at least: a listing part
+ROWS_AT_ONCE = 8192
+BYTES_AT_ONCE = 4 << 20  # of a column, as requests cost time
+FOOTERS_AT_ONCE = 16
+
+Row: TypeAlias = dict[str, Any]  # of the columns that there are
+Column: TypeAlias = tuple[str, Callable[[pa.DataType], bool]]  # what it holds, in words, and whether a type does
+Columns: TypeAlias = dict[str, Column]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RowGroups:
+    """Row groups [start, stop) of a Parquet file, which belongs to the list `root`."""
+
+    root: str
+    file: str
+    start: int
+    stop: int
+
+
+class TableLister(ABC):
+    """A list in Parquet files.
+
+    required, optional   the columns that are read, by name
+    """
+
+    required: ClassVar[Columns]
+    optional: ClassVar[Columns]
+
+    def __init__(self, roots: tuple[str, ...], *, under: tuple[str, ...]) -> None:
+        self._roots = sorted(roots)
+        self._under = tuple(f"{folder.rstrip('/')}/" for folder in under)
+
+    @abstractmethod
+    def files(self, root: str) -> Sequence[Place]:
+        """The Parquet files of a list. BadManifest where it is none."""
+
+    @abstractmethod
+    def entry(self, row: Row, root: str) -> Entry | None:
+        """The image of a row; None where it is of none. UsageError where it should be of one."""
+
+    def check(self) -> None:
+        self._footers()
+
+    def pieces(self, *, wanted: int) -> list[RowGroups]:
+        footers = self._footers()
+        rows = sum(footer.num_rows for _, _, footer in footers)
+        enough = max(ROWS_PER_PIECE, -(-rows // wanted))
+        return [piece for root, file, footer in footers for piece in _cut(root, str(file), footer, rows=enough)]
+
+    def follow(self, piece: RowGroups) -> Iterator[Entry]:
+        for number, row in _foreseen(self._rows(piece), piece.file):
+            try:
+                entry = self.entry(row, piece.root)
+            except UsageError as error:
+                raise BadManifest(f"{printable(piece.file)}: row {number}: {error}", error.hint) from error
+            if entry and (not self._under or entry.path.startswith(self._under)):
+                yield entry
+
+    def _rows(self, piece: RowGroups) -> Iterator[tuple[int, Row]]:
+        """The rows of a piece, and their numbers in its file."""
+        with opened(place_of(piece.file)) as source:
+            file = pq.ParquetFile(source, pre_buffer=False, buffer_size=BYTES_AT_ONCE)
+            names = [name for name in {**self.required, **self.optional} if name in file.schema_arrow.names]
+            number = 1 + sum(file.metadata.row_group(group).num_rows for group in range(piece.start))
+            for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=range(piece.start, piece.stop), columns=names):
+                rows = zip(*(values(batch[name]) for name in names), strict=True)
+                yield from enumerate((dict(zip(names, row, strict=True)) for row in rows), number)
+                number += batch.num_rows
+
+    def rest(self, piece: RowGroups, last: Entry) -> None:  # noqa: ARG002  a piece is never long
+        return None
+
+    def split(self, piece: RowGroups, *, wanted: int) -> list[RowGroups]:  # noqa: ARG002
+        return [piece]
+
+    def _footers(self) -> list[tuple[str, Place, pq.FileMetaData]]:
+        files = [(root, file) for root in self._roots for file in self.files(root)]
+        return [(*each, footer) for each, footer in zip(files, ahead(self._footer, files, threads=FOOTERS_AT_ONCE), strict=True)]
+
+    def _footer(self, root_and_file: tuple[str, Place]) -> pq.FileMetaData:
+        """A file's footer. BadManifest where its columns are others."""
+        _, file = root_and_file
+        shown = printable(str(file))
+        try:
+            with opened(file) as source:
+                footer = pq.read_metadata(source)
+        except pa.ArrowInvalid as error:
+            raise BadManifest(
+                f"{shown} is no Parquet file: {str(error).splitlines()[0]}", "give a file that Parquet's writers made"
+            ) from error
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise BadManifest(f"{shown} cannot be read: {error.strerror}", "check --images, and who may read it") from error
+        self._check_columns(shown, footer.schema.to_arrow_schema())
+        return footer
+
+    def _check_columns(self, file: str, schema: pa.Schema) -> None:
+        hint = f"it needs {_described(self.required)}, and may have {_described(self.optional)}"
+        for name in self.required:
+            if name not in schema.names:
+                raise BadManifest(f"{file} has no column {name}, but {', '.join(schema.names) or 'none at all'}", hint)
+        for name, (what, holds) in {**self.required, **self.optional}.items():
+            if name in schema.names and not holds(kind := schema.field(name).type):
+                raise BadManifest(f"{file}: the column {name} holds {kind}; wanted {what}", hint)
+
+
+def _foreseen(rows: Iterator[tuple[int, Row]], file: str) -> Iterator[tuple[int, Row]]:
+    """The same rows. BadManifest where the file is damaged, or gone."""
+    try:
+        yield from rows
+    except (pa.ArrowInvalid, OSError) as error:
+        hint = "write it again; where it was replaced during the run, run again"
+        raise BadManifest(f"{printable(file)} cannot be read: {str(error).splitlines()[0]}", hint) from error
+
+
+def _described(columns: Columns) -> str:
+    return ", ".join(f"{name} ({what})" for name, (what, _) in columns.items())
+
+
+def _cut(root: str, file: str, footer: pq.FileMetaData, *, rows: int) -> Iterator[RowGroups]:
+    """A file in pieces of about so many rows."""
+    start = count = 0
+    for group in range(footer.num_row_groups):
+        count += footer.row_group(group).num_rows
+        if count >= rows or group + 1 == footer.num_row_groups:
+            yield RowGroups(root, file, start, group + 1)
+            start, count = group + 1, 0
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Text, or bytes that may be UTF-8; also by a dictionary."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    data = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(claim(kind) for claim in text + data)
+
+
+def is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_int64(kind))
+
+
+TEXT: Column = ("text", is_text)
+WHOLE: Column = ("whole numbers", pa.types.is_integer)
+TIME: Column = ("times", is_time)
+TRUTH: Column = ("true or false", pa.types.is_boolean)
+
+
+def values(column: pa.Array) -> list[Any]:
+    """A column's values: times as microseconds since 1970, bytes as names that a file system may have (PEP 383)."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in column.to_pylist()]
