@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from job.config import LABEL_CAP, Command, FeaturizeConfig, FitConfig, MaxFaults, ProjectConfig, Session
+from job.config import COMPONENTS, LABEL_CAP, Command, FeaturizeConfig, FitConfig, MaxFaults, ProjectConfig, Session
 from job.decode.options import Decoding
 from job.errors import Interrupted, JobError, UsageError
 from job.sources.listing import ImageSource
@@ -72,6 +72,8 @@ def parse(argv: Sequence[str] | None) -> Command:
     """The command that `argv` asks for; UsageError where it asks for nothing sensible."""
     flags = _parser().parse_args(argv)
     verb = flags.verb
+    if getattr(flags, "freeze_model", False) and (flags.components is not None or flags.standardize):
+        raise UsageError("--freeze-model fits nothing, so --components and --standardize mean nothing", "drop one or the other")
     fits, projects = verb in ("run", "fit") and not getattr(flags, "freeze_model", False), verb in ("run", "project")
     return Command(
         results=_folder(flags.results),
@@ -101,7 +103,7 @@ def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
 def _fit_config(flags: argparse.Namespace) -> FitConfig:
     only = getattr(flags, "only_labels", None)
     others = tuple(_folder(location) for location in getattr(flags, "others", ()))
-    return FitConfig(flags.components, flags.standardize, not flags.uncentered_projection, only, flags.label_cap, others)
+    return FitConfig(flags.components or COMPONENTS, flags.standardize, not flags.uncentered_projection, only, flags.label_cap, others)
 
 
 def _project_config(flags: argparse.Namespace) -> ProjectConfig:
@@ -229,9 +231,8 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     add(
         "--components",
         type=_components,
-        default=4,
         metavar="K",
-        help="how many, or the share of variance to explain, such as 0.95 (default: 4)",
+        help=f"how many, or the share of variance to explain, such as 0.95 (default: {COMPONENTS})",
     )
     add("--standardize", action="store_true", help="scale features to unit variance first (default: off)")
     add(
@@ -276,7 +277,7 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
 
 def _add_session(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the run").add_argument
-    add("--overwrite", action="store_true", help="replace results that are there (default: refuse)")
+    add("--overwrite", action="store_true", help="replace results that were made otherwise; rows made alike stay (default: refuse)")
     add("--dry-run", action="store_true", help="print what would be read and written, and stop")
     add("--cores", type=_count, metavar="N", help="processor cores of a local session (default: all)")
     add("--quiet", action="store_true", help="no progress")

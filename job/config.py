@@ -11,7 +11,7 @@ from job import contract
 from job.contract import Engine
 from job.decode.options import Decoding
 from job.errors import TooManyFaults, UsageError
-from job.sinks.layout import ORDER, STAGING, Results, Target, downstream
+from job.sinks.layout import ORDER, STAGING, UNFINISHED, Results, Target, downstream
 from job.sinks.s3 import S3Results
 from job.sources.listing import ImageSource
 from job.sources.readers import kind_of
@@ -19,6 +19,7 @@ from job.storage import Place, S3Path, is_s3
 
 KINDS = {"folder": "on a disk", "prefix": "in S3", "manifest": "a manifest", "inventory": "an inventory"}
 
+COMPONENTS = 4  # as the notebook
 LABEL_CAP = 32  # labels whose moments a fit keeps apart: 13 MB each in a worker's memory
 
 
@@ -51,7 +52,7 @@ class MaxFaults:
 class FitConfig:
     """How to fit. components: a count, or a share of the variance in (0, 1); others: results whose moments are merged."""
 
-    components: int | float = 4
+    components: int | float = COMPONENTS
     standardize: bool = False
     centered: bool = True
     only_labels: frozenset[str] | None = None
@@ -148,7 +149,7 @@ class Command:
                     "give a folder outside of it",
                 )
         for root in source.roots:
-            if _real(root).startswith(tuple(_real(str(self.results / name)) for name in (*ORDER, STAGING))):
+            if _real(root).startswith(tuple(_real(str(self.results / name)) for name in (*ORDER, STAGING, UNFINISHED))):
                 raise UsageError(
                     f"--images {root} lies inside what a run replaces in --results {self.results}", "give another --results folder"
                 )
@@ -172,7 +173,8 @@ class Command:
     @property
     def names(self) -> tuple[str, ...]:
         """What the command will replace: what its first stage makes, and all that is made from that; the summary goes along."""
-        return downstream(self.made[0])[:-1]
+        spared = [contract.PCA] if self.featurize and self.featurize.freeze_model else []
+        return tuple(name for name in downstream(self.made[0])[:-1] if name not in spared)
 
 
 def _results_of(folder: Place) -> str:

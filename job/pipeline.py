@@ -12,20 +12,19 @@ from pyspark import SparkContext
 
 from job import contract
 from job.config import Command, FeaturizeConfig, FitConfig, ProjectConfig
-from job.errors import BadFeatures
 from job.features.stage import open_network
 from job.pca.kept import moments_of_each
-from job.pca.model import load_model, save_model
+from job.pca.model import load_model, refuse_other_network, save_model
 from job.pca.moments import merge_all
 from job.pca.solver import solve
 from job.pca.stage import gather_moments, open_features, open_others
 from job.report.plan import check
 from job.report.progress import listing_progress, progress, tell
-from job.report.standing import is_made_of, refuse_others, settings_of
-from job.report.summary import Summary, featurize_account, fit_account, project_account, summarise, to_json
+from job.report.standing import ASKED, is_made_of, refuse_others
+from job.report.summary import Summary, featurize_account, fit_account, project_account, settings_of, summarise, to_json
 from job.session import spark_context
-from job.sinks.layout import ROWS, Target, unfinished
-from job.sinks.resume import keep_components, resume
+from job.sinks.layout import MADE_OF_FEATURES, ROWS, Target, unfinished
+from job.sinks.resume import Resumed, keep_moments, resume
 from job.sinks.stage import Featurizing, check_rows, featurize_share, write_missing, write_projections
 from job.sinks.tally import Tally
 from job.sources.stage import list_images
@@ -42,6 +41,7 @@ class Run:
     staging: Place
     quiet: bool
     overwrite: bool = False
+    makes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -64,7 +64,9 @@ def execute(command: Command) -> Summary:
     results, started = command.target, monotonic()
     with results.staging() as staging, spark_context(command.session) as sc:
         refuse_others(command)  # once more, as there is no other run now that could make some
-        run = Run(sc, results, staging, command.session.quiet, command.overwrite, {"session": round(monotonic() - started, 3)})
+        run = Run(
+            sc, results, staging, command.session.quiet, command.overwrite, command.made, {"session": round(monotonic() - started, 3)}
+        )
         try:
             if command.featurize:
                 featurize(run, command.featurize)
@@ -85,38 +87,53 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
     Rows that earlier runs made with the same settings stay: of a run that did not end, and of these results.
     """
     network = open_network(config.model, engine=config.engine)
-    settings, staged = settings_of(config, network), unfinished(run.results.root)
+    settings, staged, found = settings_of(config, network), unfinished(run.results.root), sum_of(run.sc, 0)
     for name in ROWS:
         (staged / name).mkdir(parents=True)
-    found = sum_of(run.sc, 0)
-    with run.timed("listing"):
-        with listing_progress(lambda: found.value, quiet=run.quiet):
-            listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add)
+    (staged / ASKED).write_text(to_json({"settings": settings, "config": config}))
+    with run.timed("listing"), listing_progress(lambda: found.value, quiet=run.quiet):
+        listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add)
         resumed = resume(
-            run.sc, listing, run.results.root, settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged
-        )
+            run.sc, listing, run.results.root,
+            settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged,
+        )  # fmt: skip
     if resumed.complete:
-        tell(f"features are up to date: {resumed.tally.images:,} images, all done before", quiet=run.quiet)
-        return
-    plan = Featurizing(config.source.roots[0], network, config.how, settings, staged, resumed.number, ship_files(run.sc, network.files))
-    counter = sum_of(run.sc, Tally())
-    stayed, file = resumed.rewritten + resumed.tally, run.results.root / contract.STAGING / contract.PROGRESS
-    total, before = resumed.left.images + stayed.images, stayed.images
-    with run.timed("featurize"), progress(total, lambda: stayed + counter.value, quiet=run.quiet, before=before, file=file):
+        tally = resumed.tally
+        tell(f"features are up to date: {tally.images:,} images, all done before", quiet=run.quiet)
+        run.results.forget_unfinished()
+    else:
+        plan = Featurizing(config.source.roots[0], network, config.how, settings, staged, ship_files(run.sc, network.files))
+        tally = featurize_left(run, resumed, plan)
+        spark = {"master": run.sc.master, "slots": run.sc.defaultParallelism}
+        account = featurize_account(tally, resumed=resumed, network=network, config=config, seconds=run.seconds, spark=spark)
+        (staged / contract.FEATURES / contract.FEATURIZE_CARD).write_text(to_json(account))
+        publish_rows(run, resumed, staged, frozen=config.freeze_model)
+    config.max_faults.check(tally.faults, images=tally.images)
+
+
+def featurize_left(run: Run, resumed: Resumed, plan: Featurizing) -> Tally:
+    """Featurizes what is left to do, and returns the tally of all rows."""
+    counter, stayed = sum_of(run.sc, Tally()), resumed.stayed
+    total, file = resumed.left.images + stayed.images, run.results.root / contract.STAGING / contract.PROGRESS
+    with run.timed("featurize"), progress(total, lambda: stayed + counter.value, quiet=run.quiet, before=stayed.images, file=file):
         shares = resumed.left.shares(slots=run.sc.defaultParallelism)
         tallies = run_tasks(run.sc, partial(featurize_share, plan=plan, count=counter.add), shares)
     write_missing(plan, stay=resumed.files)
     tally = sum(tallies, resumed.rewritten)
-    check_rows(tally, images=resumed.left.images + resumed.rewritten.images, staged=staged)
-    tally = tally + resumed.tally
-    account = featurize_account(
-        tally, stayed=stayed, network=network, config=config, settings=settings, seconds=run.seconds,
-        spark={"master": run.sc.master, "slots": run.sc.defaultParallelism},
-    )  # fmt: skip
-    (staged / contract.FEATURES / contract.FEATURIZE_CARD).write_text(to_json(account))
-    kept = keep_components(run.results.root, staged, resumed.files, frozen=config.freeze_model)
-    run.results.publish(staged, [*ROWS, *kept], stay=resumed.files)
-    config.max_faults.check(tally.faults, images=tally.images)
+    check_rows(tally, images=resumed.left.images + resumed.rewritten.images, staged=plan.staged)
+    return tally + resumed.tally
+
+
+def publish_rows(run: Run, resumed: Resumed, staged: Place, *, frozen: bool) -> None:
+    """Publishes features and faults; principal components stay where they are `frozen`, else only the moments that are still of use."""
+    spare = [contract.PCA] if frozen else []
+    stale = [name for name in run.results.existing(MADE_OF_FEATURES) if name not in (*spare, *run.makes)]
+    if resumed.removed:
+        tell(f"{resumed.removed:,} rows of images that are gone are left out; --keep-removed keeps them", quiet=run.quiet)
+    if stale:
+        tell(f"{', '.join(stale)}: of the features before, so removed", quiet=run.quiet)
+    kept = () if frozen else keep_moments(run.results.root, staged, resumed.files)
+    run.results.publish(staged, [*ROWS, *kept], stay=resumed.files, spare=spare)
 
 
 def fit(run: Run, config: FitConfig) -> None:
@@ -146,11 +163,7 @@ def project(run: Run, config: ProjectConfig) -> None:
     """Projections of features: of those in the results, or of others that the model never saw."""
     model = load_model(run.results.root / contract.PCA)
     features = open_features(config.features or run.results.root / contract.FEATURES)
-    if features.model and model.features_model and features.model != model.features_model:
-        raise BadFeatures(
-            f"features of network {features.model}, principal components of network {model.features_model}",
-            "featurize with the network that the components were fitted on",
-        )
+    refuse_other_network(model, features.model)
     made_from = [features.fingerprint, digest_of(run.results.root / contract.PCA / contract.PCA_CARD)]
     if run.has(contract.PROJECTIONS, contract.PROJECT_CARD, config, made_from):
         return

@@ -118,7 +118,8 @@ def _copy(pair: tuple[tuple[str, str], tuple[str, str]]) -> None:
 def foreseen(place: str) -> Iterator[None]:
     """Has boto3's exceptions arrive as ours.
 
-    FileNotFoundError for an object that is not there, FileExistsError where a condition did not hold, StorageFailed for the rest.
+    FileNotFoundError for an object that is not there, EOFError for bytes that it has not, FileExistsError where a condition
+    did not hold, StorageFailed for the rest.
     """
     try:
         yield
@@ -134,11 +135,13 @@ def foreseen(place: str) -> Iterator[None]:
         raise StorageFailed(f"{place}: {_line(error)}", "check the name, and AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
 
 
-def _failure(code: str, message: str, operation: str, place: str, *, response: Any = None) -> JobError | OSError:
+def _failure(code: str, message: str, operation: str, place: str, *, response: Any = None) -> JobError | OSError | EOFError:
     """What to raise for an answer of S3's."""
     action = ACTIONS.get(operation, f"s3:{operation}")
     if code in MISSING:
         return FileNotFoundError(errno.ENOENT, "no such object", place)
+    if code == "InvalidRange":  # also of any range of an empty object
+        return EOFError(f"{place} has no such bytes")
     if code in CONFLICT:
         return FileExistsError(errno.EEXIST, "another has written it", place)
     if code in DENIED:

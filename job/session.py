@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from types import FrameType
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from pyspark.errors import PySparkException
 from job.config import Session
 from job.contract import CLASS_ARCHIVE, JVM_OPTIONS
 from job.errors import Interrupted, SparkFailed
+from job.interrupt import interrupted
 
 Result = TypeVar("Result")
 
@@ -53,7 +54,6 @@ S3_ENVIRONMENT = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_E
 _running: list[SparkContext] = []  # the session that a signal has to stop; at most one
 _stopping: list[Thread] = []
 _stop_lock = Lock()  # PySpark fails where two threads stop a session at once
-_interrupted = Event()
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _spark_log(*, wanted: bool) -> Iterator[Path | None]:
     try:
         yield log
     except SparkFailed as error:
-        if _interrupted.is_set() or error.hint.startswith("it needs Java"):
+        if interrupted.is_set() or error.hint.startswith("it needs Java"):
             raise
         kept = log.rename(log.with_suffix(".kept.log"))
         raise SparkFailed(str(error), f"the whole story is in {kept}") from error
@@ -165,7 +165,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
     Work runs on a thread of its own. On the main thread a signal could land amid a conversation with the JVM, whose
     remaining words the next call would take for its answer.
     """
-    _interrupted.clear()
+    interrupted.clear()
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
         before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -185,5 +185,5 @@ def interruptible(work: Callable[[], Result]) -> Result:
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)  # once is enough: stopping takes a second
-    _interrupted.set()
+    interrupted.set()
     raise Interrupted(number)

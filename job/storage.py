@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
@@ -28,9 +29,10 @@ BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An object as it is now: etag, and seconds since it was written by the store's own clock."""
+    """An object as it is now: etag, when it was written, and how many seconds ago, by the store's own clock."""
 
     etag: str
+    written: datetime
     age_s: float
 
 
@@ -106,14 +108,17 @@ class S3Path:
         with s3.foreseen(str(self)):
             said = s3.client().head_object(Bucket=self.bucket, Key=self.key)
         now = s3.time_of(said)
-        return Status(said["ETag"], (now - said["LastModified"]).total_seconds())
+        return Status(said["ETag"], said["LastModified"], (now - said["LastModified"]).total_seconds())
 
     def read_bytes(self) -> bytes:
         return self._get()[0]
 
     def read_end(self, count: int) -> tuple[bytes, int]:
         """The last `count` bytes, or all where it has fewer, and the size of the whole."""
-        data, said = self._get(Range=f"bytes=-{count}")
+        try:
+            data, said = self._get(Range=f"bytes=-{count}")
+        except EOFError:
+            return b"", 0
         return data, int(said["ContentRange"].rpartition("/")[2]) if "ContentRange" in said else len(data)
 
     def read_range(self, start: int, stop: int) -> bytes:
@@ -280,9 +285,11 @@ def duplicate(folder: Place, target: Place) -> None:
 
 
 def link(source: str | Path, target: str | Path) -> None:
-    """A second name for a file; a copy where the file system has no such thing."""
+    """A second name for a file; a copy where the file system has no such thing. FileExistsError where `target` is there."""
     try:
         os.link(source, target)
+    except FileExistsError:
+        raise
     except OSError:
         shutil.copy2(source, target)
 

@@ -25,14 +25,14 @@ class Kept:
     features  fingerprint of the features that they are of
     model     digest of the network, "" where the features did not say
     names     labels and the files of their moments, None where there were too many
-    contents  of each file of the features what changes when it becomes another; none where that was not said
+    contents  of each file of the features what changes when it becomes another
     """
 
     folder: Place
     features: str
     model: str
     names: dict[Label, str] | None
-    contents: tuple[Content, ...] = ()
+    contents: tuple[Content, ...]
 
     def files(self, only: frozenset[str]) -> list[Place]:
         """Files of these labels, as far as they are here. BadFeatures where labels were too many to keep apart."""
@@ -63,7 +63,7 @@ def read_index(folder: Place) -> Kept | None:
     try:
         index = json.loads((folder / INDEX).read_text())
         names = index["labels"]
-        contents = tuple(map(tuple, index.get("contents", ())))
+        contents = tuple(map(tuple, index["contents"]))
         return Kept(folder, index["features"], index["model"], None if names is None else dict(names), contents)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -112,5 +112,16 @@ def load_model(folder: Place) -> PcaModel:
                 asked=card["asked"],
                 features_model=card["model"],
             )
+    except FileNotFoundError as error:
+        raise BadFeatures(f"no PCA model in {folder}", "python -m job fit makes one") from error
     except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise BadFeatures(f"no PCA model in {folder}: {error}", "python -m job fit makes one") from error
+
+
+def refuse_other_network(model: PcaModel, digest: str) -> None:
+    """BadFeatures for features of a network, by its digest, other than the one whose components these are; "" is not known."""
+    if digest and model.features_model and digest != model.features_model:
+        raise BadFeatures(
+            f"features of network {digest}, principal components of network {model.features_model}",
+            "featurize with the network that the components were fitted on",
+        )

@@ -46,15 +46,11 @@ class FeatureSet:
     rows: tuple[int, ...]  # of each file
     length: int
     model: str  # digest of the network, "" where the dataset does not say
+    contents: tuple[Content, ...] = ()  # of each file what changes when it becomes another
 
     @property
     def count(self) -> int:
         return sum(self.rows)
-
-    @property
-    def contents(self) -> tuple[Content, ...]:
-        """Of each file what changes when it becomes another."""
-        return tuple((file.name, rows, *version) for file, rows, version in zip(self.files, self.rows, versions(self.files), strict=True))
 
     @property
     def fingerprint(self) -> str:
@@ -64,8 +60,9 @@ class FeatureSet:
     def without(self, contents: Iterable[Content]) -> FeatureSet:
         """Those files that are not among `contents`."""
         known = set(contents)
-        left = [(file, rows) for file, rows, content in zip(self.files, self.rows, self.contents, strict=True) if content not in known]
-        return replace(self, files=tuple(file for file, _ in left), rows=tuple(rows for _, rows in left))
+        left = [each for each in zip(self.files, self.rows, self.contents, strict=True) if each[2] not in known]
+        files, rows, contents = zip(*left, strict=True) if left else ((), (), ())
+        return replace(self, files=files, rows=rows, contents=contents)
 
 
 def open_features(folder: Place) -> FeatureSet:
@@ -93,7 +90,8 @@ def open_features(folder: Place) -> FeatureSet:
     row = first.to_pylist()[0] if first is not None and first.num_rows else {"features": ()}
     length = kind.list_size if pa.types.is_fixed_size_list(kind) else len(row["features"] or ())
     model = row.get("model") or ""
-    return FeatureSet(files, rows, length, model)
+    contents = tuple((file.name, count, *version) for file, count, version in zip(files, rows, versions(files), strict=True))
+    return FeatureSet(files, rows, length, model, contents)
 
 
 def refuse_half(folder: Place) -> None:

@@ -7,7 +7,7 @@ from job.config import Command
 from job.errors import UsageError
 from job.features.stage import open_network
 from job.pca.kept import Kept
-from job.pca.model import load_model
+from job.pca.model import load_model, refuse_other_network
 from job.pca.stage import open_features, open_others
 from job.report.standing import refuse_others, standing
 from job.sources.readers import printable
@@ -21,7 +21,8 @@ def check(command: Command) -> None:
     refuse_others(command)
     if command.featurize:
         if command.featurize.freeze_model:
-            load_model(command.results / contract.PCA)
+            network = open_network(command.featurize.model, engine=command.featurize.engine)
+            refuse_other_network(load_model(command.results / contract.PCA), network.card.digest)
         open_network(command.featurize.model, engine=command.featurize.engine)
         check_roots(command.featurize.source)
     elif command.fit:

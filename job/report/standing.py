@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from hashlib import sha256
 from itertools import takewhile
 from typing import Any
 
 from job import contract
 from job.config import Command, FeaturizeConfig
 from job.errors import ResultsExist
-from job.features.stage import Network, open_network
-from job.report.summary import Summary, plain, read_card, summarise
+from job.features.stage import open_network
+from job.report.summary import Summary, plain, read_card, settings_of, summarise
+from job.sinks.layout import ROWS, UNFINISHED
 from job.sources.listing import ImageSource
 from job.storage import Place
 
-
-def settings_of(config: FeaturizeConfig, network: Network) -> str:
-    """Stands for all that decides what becomes of an image, beside the image: rows of the same settings need not be made again."""
-    said = [network.card.sha256, config.engine, asdict(config.how), config.source.labels_from]
-    return sha256(json.dumps(said).encode()).hexdigest()[: contract.DIGEST_LENGTH]
+ASKED = "_asked.json"  # beside rows of a run that did not end: what it was asked for
 
 
 def is_made_of(card: Place, config: Any, fingerprints: Sequence[str]) -> bool:
@@ -35,6 +29,7 @@ def refuse_others(command: Command) -> None:
     if command.overwrite:
         return
     _, others = standing(command)
+    others += [f"{UNFINISHED} (rows of a run that did not end)"] if unfinished_otherwise(command) else []
     if others:
         raise ResultsExist(
             f"{command.results} already holds {', '.join(others)}, made otherwise than this command would",
@@ -50,13 +45,21 @@ def standing(command: Command) -> tuple[list[str], list[str]]:
     return same, there[len(same) :]
 
 
+def unfinished_otherwise(command: Command) -> bool:
+    """A run that did not end has left rows that this command would not take up."""
+    folder, config = command.results / UNFINISHED, command.featurize
+    if not config:
+        return False
+    have_rows = {file.parent.parent for file in folder.rglob("part-*.parquet")}
+    asked = [read_card(file) for file in folder.rglob(ASKED) if file.parent in have_rows]
+    return not all(account and _goes_on_from(account, config) for account in asked)
+
+
 def _asked_alike(command: Command) -> set[str]:
     """The names of results, there or not, whose stages were asked for as this command does."""
     names, summary = set[str](), summarise(command.results)
     if command.featurize and (account := summary["featurize"]):
-        settings = settings_of(command.featurize, open_network(command.featurize.model, engine=command.featurize.engine))
-        if account.get("settings") == settings and _covers(command.featurize, account["config"]["source"]):
-            names |= {contract.FEATURES, contract.FAULTS}
+        names |= set(ROWS) if _goes_on_from(account, command.featurize) else set()
     if command.fit and _asks_the_same(summary["fit"], command.fit):
         names.add(contract.PCA)
     if command.project and _asks_the_same(summary["project"], command.project):
@@ -64,10 +67,13 @@ def _asked_alike(command: Command) -> set[str]:
     return names
 
 
-def _covers(config: FeaturizeConfig, source: dict[str, Any]) -> bool:
-    """No row would go but of images that are gone."""
-    theirs = ImageSource(tuple(source["roots"]), tuple(source["include"]), source["labels_from"], source["classes"], source["limit"])
-    return config.keep_removed or config.source.covers(theirs)
+def _goes_on_from(account: Summary, config: FeaturizeConfig) -> bool:
+    """Rows of a run with this account would stay, but of images that are gone."""
+    if account.get("settings") != settings_of(config, open_network(config.model, engine=config.engine)):
+        return False
+    said: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in account["config"]["source"].items()}
+    theirs = ImageSource(**said)
+    return config.keep_removed or (config.source.covers(theirs) and not account["config"]["keep_removed"])
 
 
 def _asks_the_same(account: Summary | None, config: Any) -> bool:

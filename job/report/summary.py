@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from job.features.stage import Network
 from job.pca.model import PcaModel
 from job.pca.moments import Moments
 from job.pca.stage import FeatureSet
+from job.sinks.resume import Resumed
 from job.sinks.tally import Tally
 from job.sources.readers import printable
 from job.storage import Place, S3Path
@@ -53,19 +55,18 @@ def summarise(root: Place) -> Summary:
     }
 
 
+def settings_of(config: FeaturizeConfig, network: Network) -> str:
+    """Stands for all that decides what becomes of an image, beside the image: rows of the same settings need not be made again."""
+    said = [network.card.sha256, config.engine, asdict(config.how), config.source.labels_from]
+    return sha256(json.dumps(said).encode()).hexdigest()[: contract.DIGEST_LENGTH]
+
+
 def featurize_account(
-    tally: Tally,
-    *,
-    stayed: Tally,
-    network: Network,
-    config: FeaturizeConfig,
-    settings: str,
-    seconds: dict[str, float],
-    spark: dict[str, Any],
+    tally: Tally, *, resumed: Resumed, network: Network, config: FeaturizeConfig, seconds: dict[str, float], spark: dict[str, Any]
 ) -> Summary:
     """What `featurize` says of itself, in features/_featurize.json and so in the summary.
 
-    tally: all rows, and the work of this run; stayed: those rows among them that earlier runs made
+    tally: all rows, and the work of this run
     """
     return {
         "images": tally.images,
@@ -73,14 +74,15 @@ def featurize_account(
         "faults": tally.faults.total(),
         "faults_by_reason": dict(tally.faults.most_common()),
         "size_bytes": tally.size,
-        "stayed": stayed.images,
+        "stayed": resumed.stayed.images,
+        "removed": resumed.removed,
         "seconds": dict(seconds),
-        "images_per_second": round((tally.images - stayed.images) / max(seconds["featurize"], 1e-9), 1),
+        "images_per_second": round((tally.images - resumed.stayed.images) / max(seconds["featurize"], 1e-9), 1),
         "worker_seconds": {step: round(tally.seconds[step], 3) for step in STEPS if step in tally.seconds},
         "fast_decode_error": _spread(tally.fast_decode_errors) if config.how.fast else None,
         "model": network.card,
         "random_weights": network.card.is_random,
-        "settings": settings,
+        "settings": settings_of(config, network),
         "config": config,
         "spark": spark,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

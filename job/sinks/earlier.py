@@ -15,11 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.decode.pixels import Reason
+from job.sources.readers import UNKNOWN
 
-# Half of a digest each. Of ten million paths two are alike in 64 bits with a chance of 3 in a million, and then one of the two
-# images is done again.
+# Half of a digest each. Of ten million paths two are alike in 64 bits with a chance of 3 in a million. One of the two images is
+# then done again each time, and once it is gone its row is not kept.
 KEY = np.dtype([("path", "<u8"), ("version", "<u8")])
-NOBODY = 0  # a path's digest that is never looked for
+NEVER = 0  # the version of a row that is no longer good, whatever the image is
+ANY = 2**64 - 1  # the version of a listed image of which nothing is known but its path
 
 Ordinals = NDArray[np.int64]  # rows of all files, counted through
 Keys = NDArray[np.void]  # of dtype KEY
@@ -29,22 +31,31 @@ def keys_of(table: pa.Table, *, paths: Iterable[str]) -> Keys:
     """The keys (n,) of rows with size, modified (microseconds, or a timestamp) and etag, and their `paths` as results have them."""
     modified = table["modified"].cast(pa.int64()).to_pylist()
     versions = zip(table["size"].to_pylist(), modified, table["etag"].to_pylist(), strict=True)
-    digests = (_digest(path, f"{size} {etag or modified}") for path, (size, modified, etag) in zip(paths, versions, strict=True))
+    digests = (
+        _digest(path, None if size == UNKNOWN and not (etag or modified) else f"{size} {etag or modified}")
+        for path, (size, modified, etag) in zip(paths, versions, strict=True)
+    )
     return np.frombuffer(b"".join(digests), KEY)
 
 
-def _digest(path: str, version: str) -> bytes:
-    """Digests of a path and of its version. A path with a backslash may be the printed form of another one: it has no key."""
+def _digest(path: str, version: str | None) -> bytes:
+    """Digests of a path and of its version. A path with a backslash may be the printed form of another one: it is never known again."""
     name = path.encode("utf-8")
     if "\\" in path:
-        return bytes(KEY.itemsize)
-    return blake2b(name, digest_size=8).digest() + blake2b(b"%b\0%b" % (name, version.encode()), digest_size=8).digest()
+        said = NEVER.to_bytes(8)
+    elif version is None:
+        said = ANY.to_bytes(8)
+    else:
+        said = blake2b(b"%b\0%b" % (name, version.encode()), digest_size=8).digest()
+    return blake2b(name, digest_size=8).digest() + said
 
 
 def without_unreadable(keys: Keys, reasons: Sequence[str]) -> Keys:
     """The keys of faults, but for images that could not be read: another time they may."""
     unreadable = np.array([reason == Reason.UNREADABLE for reason in reasons], bool)
-    return np.where(unreadable, np.zeros(1, KEY), keys)
+    known = keys.copy()
+    known["version"][unreadable] = NEVER
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +75,7 @@ class Index:
     def of(cls, keys: Keys) -> Index:
         """The index of the keys (n,) of all rows, in order."""
         paths, first = np.unique(keys["path"], return_index=True)
-        known = paths != NOBODY
-        return cls(paths[known], keys["version"][first[known]], first[known])
+        return cls(paths, keys["version"][first], first)
 
     def find(self, keys: Keys) -> tuple[Ordinals, Ordinals]:
         """For each of `keys` (n,) the row of its path and version, and the row of its path with another version; -1 for none."""
@@ -74,11 +84,12 @@ class Index:
             return nothing, nothing
         places = np.minimum(np.searchsorted(self.paths, keys["path"]), len(self.paths) - 1)
         path_known = self.paths[places] == keys["path"]
-        same = path_known & (self.versions[places] == keys["version"])
+        versions = self.versions[places]
+        same = path_known & (versions != NEVER) & ((versions == keys["version"]) | (keys["version"] == ANY))
         rows = self.ordinals[places]
         return np.where(same, rows, -1), np.where(path_known & ~same, rows, -1)
 
 
-def by_file(ordinals: Ordinals, bounds: Ordinals) -> Ordinals:
-    """How many of `ordinals` lie in each file: file i has the rows [bounds[i], bounds[i + 1])."""
-    return np.bincount(np.searchsorted(bounds, ordinals, side="right") - 1, minlength=len(bounds) - 1)
+def by_file(ordinals: Ordinals, bounds: Ordinals) -> tuple[Ordinals, Ordinals]:
+    """The files that `ordinals` lie in, and how many in each: file i has the rows [bounds[i], bounds[i + 1])."""
+    return np.unique(np.searchsorted(bounds, ordinals, side="right") - 1, return_counts=True)

@@ -30,23 +30,18 @@ OWNER = "owner"
 ROWS = (contract.FEATURES, contract.FAULTS)  # each image listed is in one of them
 
 # In order of making: each is made from those before it.
-ORDER = (
-    *ROWS,
-    contract.PCA,
-    contract.PROJECTIONS,
-    contract.PROJECTIONS_CSV,
-    contract.SUMMARY,
-)
+MADE_OF_FEATURES = (contract.PCA, contract.PROJECTIONS, contract.PROJECTIONS_CSV)
+ORDER = (*ROWS, *MADE_OF_FEATURES, contract.SUMMARY)
 
 
 def unfinished(root: Place) -> Place:
-    """A new folder's name, to stage features and faults in."""
+    """A new folder's name, to stage features and faults in. Files in it are named after it: they may come to lie beside others."""
     return root / UNFINISHED / f"run-{uuid.uuid4().hex[:8]}"
 
 
-def number_of(name: str) -> int:
-    """The number in part-000042.parquet."""
-    return int(name.removeprefix("part-").partition(".")[0])
+def part(staged: Place, dataset: str, index: int, *, of: str = "") -> Place:
+    """A file of rows in a folder that `unfinished` named. Its name tells its run, so that no two runs' files are taken for each other."""
+    return staged / dataset / f"part-{index:06}-{staged.name.removeprefix('run-')}{of}.parquet"
 
 
 def is_there(dataset: Place) -> bool:
@@ -71,7 +66,7 @@ class Target(Protocol):
 
     def staging(self) -> AbstractContextManager[Any]: ...
 
-    def publish(self, staging: Any, names: Sequence[str], *, stay: Iterable[Any] = ()) -> None: ...
+    def publish(self, staging: Any, names: Sequence[str], *, stay: Iterable[Any] = (), spare: Sequence[str] = ()) -> None: ...
 
     def forget_unfinished(self) -> None: ...
 
@@ -126,18 +121,26 @@ class Results:
         return staging
 
     def _remove_dead(self, staging: Path) -> None:
-        pid, _, host = _owner(staging).partition(" on ")
-        if host == socket.gethostname() and pid.isdigit() and not is_running(int(pid)):
-            shutil.rmtree(staging, ignore_errors=True)
+        owner = _owner(staging)
+        pid, _, host = owner.partition(" on ")
+        if host != socket.gethostname() or not pid.isdigit() or is_running(int(pid)):
+            return
+        aside = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}"
+        with suppress(OSError):  # another has removed it
+            staging.rename(aside)
+            if _owner(aside) == owner:
+                shutil.rmtree(aside, ignore_errors=True)
+            else:  # taken over since we looked
+                aside.rename(staging)
 
-    def publish(self, staging: Path, names: Sequence[str], *, stay: Iterable[Path] = ()) -> None:
-        """Makes the staged `names` visible, and first takes away their old versions and all that was made from those.
+    def publish(self, staging: Path, names: Sequence[str], *, stay: Iterable[Path] = (), spare: Sequence[str] = ()) -> None:
+        """Makes the staged `names` visible, and first takes away their old versions and all that was made from those, but `spare`.
 
         stay: files of earlier versions, or of runs that did not end, that are to be among the new ones
         """
         for file in stay:
             link(file, staging / file.parent.name / file.name)
-        stale = downstream(names[0])
+        stale = [name for name in downstream(names[0]) if name not in spare]
         for name in names:
             for half in (staging / name).glob("_part-*"):  # of tasks that died while they wrote; another has done it again
                 half.unlink()

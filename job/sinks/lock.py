@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from job.errors import ResultsExist, StorageFailed
+from job.interrupt import interrupted
 from job.sinks.layout import is_running
 from job.storage import S3Path
 
@@ -43,7 +44,7 @@ class Lock:
 
     def _take_over(self) -> str:
         """Takes the lock of a run that is dead, once that is sure: a retry after a crash finds a lock that is still young."""
-        age_s = 0.0
+        written: datetime | None = None
         while True:
             try:
                 status = self.file.status()
@@ -54,10 +55,13 @@ class Lock:
                 return status.etag
             if _dead(text, status.age_s):
                 break
-            if _is_here(text) or status.age_s < age_s:  # a sign of life since we looked
+            if _is_here(text) or (written and status.written != written):  # a sign of life since we looked
                 raise self._refused(text, status.age_s)
-            age_s = status.age_s
-            time.sleep(LOOK_S)
+            if not written:
+                print(f"waiting up to {DEAD_S - status.age_s:.0f} s for a sign of life of {_owner(text)}", file=sys.stderr)
+            written = status.written
+            if interrupted.wait(LOOK_S):
+                raise self._refused(text, status.age_s)
         try:
             return self.file.write_over(self._text, etag=status.etag)
         except FileExistsError as error:

@@ -1,8 +1,7 @@
 """What an earlier run has done is not done again: its rows are found by their keys, on executors, and its files stay as they are.
 
-Three passes, none of which looks at features: the keys of earlier rows into arrays; each part of the listing against the index of
-those; and the few files that hold rows that no longer count, written again without them. The driver sees files and counts. A
-worker holds the index: 24 bytes a row.
+Three passes: the keys of earlier rows into arrays; each part of the listing against the index of those; and files that hold rows
+which no longer count, written again without them. The first two read no features; the driver sees files and counts.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark import SparkContext
 
+from job.ahead import ahead
 from job.contract import MOMENTS, PCA
 from job.errors import RowsLost
 from job.pca.kept import read_index
 from job.sinks import tables
 from job.sinks.earlier import KEY, Index, Keys, Ordinals, by_file, keys_of, without_unreadable
-from job.sinks.layout import ROWS, UNFINISHED, number_of
+from job.sinks.layout import ROWS, UNFINISHED, part
 from job.sinks.tally import Tally
 from job.sources.listing import ListingPart
 from job.sources.readers import printable
@@ -36,7 +36,8 @@ from job.sources.stage import Listing, select_rows, write_rows
 from job.storage import Place, duplicate, fetched, opened, place_of, whole
 from job.tasks import run_tasks
 
-FILES_PER_TASK = 16  # of which the keys are read
+TASKS_PER_SLOT = 4  # that read keys, at most: each leaves an array, which each worker fetches
+ARRAYS_AHEAD = 16  # as each is a request, where they are in S3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Resumed:
     files      of features and of faults, that stay as they are
     tally      their rows
     rewritten  rows of other files that were written again, without some
-    number     the first that no file has
+    removed    rows that do not stay, as their images are no longer listed
     complete   the results are what was asked for, as they are
     """
 
@@ -54,16 +55,13 @@ class Resumed:
     files: tuple[Place, ...] = ()
     tally: Tally = field(default_factory=Tally)
     rewritten: Tally = field(default_factory=Tally)
-    number: int = 0
+    removed: int = 0
     complete: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class EarlierFile:
-    """A file of rows that were made with the settings of this run."""
-
-    file: Place
-    tally: Tally
+    @property
+    def stayed(self) -> Tally:
+        """All rows of earlier runs."""
+        return self.tally + self.rewritten
 
 
 def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, keep_removed: bool, scratch: Place, staged: Place) -> Resumed:
@@ -72,43 +70,46 @@ def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, ke
     Rows of images that were changed, or that are no longer listed and not to be kept, are left behind: the other rows of such a
     file are written to `staged`.
     """
-    unfinished: list[Place] = [file for file in (root / UNFINISHED).rglob("part-*.parquet") if file.parent.name in ROWS]
+    unfinished = [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS]
     published = [file for name in ROWS for file in _parts(root / name)]
-    files = unfinished + published
-    groups = [(_new_array(scratch), files[start : start + FILES_PER_TASK]) for start in range(0, len(files), FILES_PER_TASK)]
-    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings), groups)))
+    known, earlier = _read_earlier(sc, unfinished + published, settings=settings, keep_removed=keep_removed, scratch=scratch)
     if not earlier:
         return Resumed(listing)
-    known = _Known(tuple(str(keys) for keys, _ in groups), _bounds(earlier), keep_removed)
-    matched = run_tasks(
-        sc, partial(_match, labels=listing.labels, known=known, scratch=scratch), [part for part in listing.parts if part.count]
-    )
+    parts = [part for part in listing.parts if part.count]
+    matched = run_tasks(sc, partial(_match, labels=listing.labels, known=known, scratch=scratch), parts)
     left = Listing(tuple(each.part for each in matched if each.part.count))
-    if left.images + (found := sum(int(each.same.sum()) for each in matched)) != listing.images:
-        raise RowsLost(f"{listing.images} images listed, {left.images} of them new and {found} not", "this is a bug: please report it")
-    alive = matched[0].first - _total(each.other for each in matched) if keep_removed else _total(each.same for each in matched)
+    same, other = (_total(counts, files=len(earlier)) for counts in ([each.same for each in matched], [each.other for each in matched]))
+    if left.images + same.sum() != listing.images:
+        raise RowsLost(f"{listing.images} images listed, {left.images} of them new and {same.sum()} not", "this is a bug: please report it")
+    alive = same
+    if keep_removed:
+        alive = _total(run_tasks(sc, _count_first, [known]), files=len(earlier)) - other
     stay = [each for each, rows in zip(earlier, alive, strict=True) if rows == each.tally.images]
-    halves = [index for index, each in enumerate(earlier) if 0 < alive[index] < each.tally.images]
-    number = 1 + max(number_of(place.name) for place in files)
+    halves = [(index, each.file) for index, each in enumerate(earlier) if 0 < alive[index] < each.tally.images]
     work = partial(_write_alive, known=known, marks=tuple(str(each.marks) for each in matched), settings=settings, staged=staged)
-    rewritten = run_tasks(sc, work, [(index, earlier[index].file, number + place) for place, index in enumerate(halves)])
-    tally = sum((each.tally for each in stay), Tally())
-    stayed: tuple[Place, ...] = tuple(each.file for each in stay)
-    complete = not left.parts and stayed == tuple(published)
-    return Resumed(left, stayed, tally, sum(rewritten, Tally()), number + len(halves), complete)
+    rewritten = sum(run_tasks(sc, work, halves), Tally())
+    files: tuple[Place, ...] = tuple(each.file for each in stay)
+    complete = not left.parts and not halves and files == tuple(published)
+    removed = 0 if keep_removed else matched[0].known - int(same.sum() + other.sum())
+    return Resumed(left, files, sum((each.tally for each in stay), Tally()), rewritten, removed, complete)
 
 
-def keep_components(root: Place, staged: Place, stay: Iterable[Place], *, frozen: bool) -> tuple[str, ...]:
-    """Stages what of pca/ outlives a change of features, if anything: all if it is `frozen`, moments of files that `stay`."""
-    old, new = root / PCA, staged / PCA
-    if not frozen:
-        kept = read_index(old / MOMENTS)
-        if not kept or not {content[0] for content in kept.contents} <= {file.name for file in stay}:
-            return ()
-        new.mkdir()
-        old, new = old / MOMENTS, new / MOMENTS
-    duplicate(old, new)
+def keep_moments(root: Place, staged: Place, stay: Iterable[Place]) -> tuple[str, ...]:
+    """Stages the moments of an earlier fit, if all files that they are of stay: the next fit starts from them."""
+    kept = read_index(root / PCA / MOMENTS)
+    if not kept or not {content[0] for content in kept.contents} <= {file.name for file in stay}:
+        return ()
+    (staged / PCA).mkdir()
+    duplicate(root / PCA / MOMENTS, staged / PCA / MOMENTS)
     return (PCA,)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierFile:
+    """A file of rows that were made with the settings of this run."""
+
+    file: Place
+    tally: Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,34 +121,46 @@ class _Known:
     keep_removed: bool
 
 
+Counts = tuple[Ordinals, Ordinals]  # some files, and how many rows of each
+
+
 @dataclass(frozen=True, slots=True)
 class _Matched:
     """One part of the listing after matching: what is left of it, and earlier rows by file.
 
-    same    (files,) rows that are of listed images as they are now
-    other   (files,) rows of listed images that have changed
-    first   (files,) rows that count at all
+    same    rows that are of listed images as they are now
+    other   rows of listed images that have changed
+    known   rows of all files that count at all, each image's once
     marks   where the ordinals of `same`, or with keep_removed of `other`, are
     """
 
     part: ListingPart
-    same: Ordinals
-    other: Ordinals
-    first: Ordinals
+    same: Counts
+    other: Counts
+    known: int
     marks: Place
 
 
-def _parts(folder: Place) -> list[Place]:
-    return sorted(folder.glob("part-*.parquet"), key=str)
+def _read_earlier(
+    sc: SparkContext, files: Sequence[Place], *, settings: str, keep_removed: bool, scratch: Place
+) -> tuple[_Known, list[EarlierFile]]:
+    """The keys of all rows that were made with `settings`, and the files that have them."""
+    size = max(1, -(-len(files) // (TASKS_PER_SLOT * sc.defaultParallelism)))
+    groups = [(_new_array(scratch), files[start : start + size]) for start in range(0, len(files), size)]
+    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings), groups)))
+    bounds = np.cumsum([0, *(each.tally.images for each in earlier)])
+    return _Known(tuple(str(keys) for keys, _ in groups), bounds, keep_removed), earlier
 
 
-def _total(counts: Iterable[Ordinals]) -> Ordinals:
-    total: Ordinals = np.sum(list(counts), axis=0, dtype=np.int64)
+def _parts(folder: Place, *, deep: bool = False) -> list[Place]:
+    return sorted((folder.rglob if deep else folder.glob)("part-*.parquet"), key=str)
+
+
+def _total(counts: Iterable[Counts], *, files: int) -> Ordinals:
+    total = np.zeros(files, np.int64)
+    for places, rows in counts:
+        total[places] += rows
     return total
-
-
-def _bounds(earlier: Iterable[EarlierFile]) -> Ordinals:
-    return np.cumsum([0, *(each.tally.images for each in earlier)])
 
 
 def _new_array(scratch: Place) -> Place:
@@ -160,16 +173,24 @@ def _read_keys(group: tuple[Place, Sequence[Place]], *, settings: str) -> list[E
     target, files = group
     found, keys = [], [np.empty(0, KEY)]
     for file in files:
+        rows = _key_columns(file, settings=settings)
+        if rows is not None:
+            found.append(EarlierFile(file, _tally_of(rows)))
+            keys.append(_keys_of_rows(rows))
+    _save(np.concatenate(keys), target)
+    return found
+
+
+def _key_columns(file: Place, *, settings: str) -> pa.Table | None:
+    """What keys are made from; None of a file that was made with other settings, or is damaged: its images are done again."""
+    try:
         with opened(file) as source:
             parquet = pq.ParquetFile(source, pre_buffer=False)
             if tables.settings_in(parquet.schema_arrow) != settings:
-                continue
-            columns = ["path", "size", "modified", "etag"] + (["reason"] if "reason" in parquet.schema_arrow.names else [])
-            rows = parquet.read(columns)
-        found.append(EarlierFile(file, _tally_of(rows)))
-        keys.append(_keys_of_rows(rows))
-    _save(np.concatenate(keys), target)
-    return found
+                return None
+            return parquet.read(["path", "size", "modified", "etag"] + (["reason"] if "reason" in parquet.schema_arrow.names else []))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _tally_of(rows: pa.Table) -> Tally:
@@ -193,38 +214,50 @@ def _match(part: ListingPart, *, labels: frozenset[str] | None, known: _Known, s
     left = rows.filter(pa.array(same < 0))
     file = str(write_rows(left, scratch=scratch)) if left.num_rows else ""
     mean = (pc.mean(left["size"]).as_py() or 0.0) if left.num_rows else 0.0
-    counted = partial(by_file, bounds=known.bounds)
-    return _Matched(ListingPart(file, left.num_rows, mean), counted(same_rows), counted(other_rows), counted(index.ordinals), marks)
+    todo = ListingPart(file, left.num_rows, mean)
+    return _Matched(todo, by_file(same_rows, known.bounds), by_file(other_rows, known.bounds), len(index.paths), marks)
 
 
-def _write_alive(task: tuple[int, Place, int], *, known: _Known, marks: tuple[str, ...], settings: str, staged: Place) -> Tally:
-    """Writes the rows of an earlier file that still count to a file of another number; runs on an executor."""
-    index, file, number = task
-    start, stop = known.bounds[index], known.bounds[index + 1]
+def _count_first(known: _Known) -> Counts:
+    """Rows that count at all, of each path the first; runs on an executor."""
+    return by_file(_index(known.keys).ordinals, known.bounds)
+
+
+def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ...], settings: str, staged: Place) -> Tally:
+    """Writes the rows of an earlier file that still count to a file of this run; runs on an executor."""
+    index, file = task
+    ordinals = np.arange(known.bounds[index], known.bounds[index + 1])
+    marked = np.isin(ordinals, _marked(marks))
+    alive = np.isin(ordinals, _index(known.keys).ordinals) & ~marked if known.keep_removed else marked
     with fetched(file) as here:
-        rows = pq.read_table(here, partitioning=None)
-    marked = _marked(marks)
-    alive = np.isin(np.arange(start, stop), _index(known.keys).ordinals if known.keep_removed else marked)
-    if known.keep_removed:
-        alive &= ~np.isin(np.arange(start, stop), marked)
-    rows = rows.filter(pa.array(alive))
-    tables.write_table(rows, file=staged / file.parent.name / f"part-{number:06}.parquet", settings=settings)
+        rows = pq.read_table(here, partitioning=None).filter(pa.array(alive))
+    tables.write_table(rows, file=part(staged, file.parent.name, index, of="-kept"), settings=settings)
     return _tally_of(rows)
 
 
 @lru_cache(maxsize=1)  # of a worker, for all its tasks of a run
 def _index(files: tuple[str, ...]) -> Index:
-    return Index.of(np.concatenate([_load(file) for file in files]))
+    return Index.of(_load_all(files))
+
+
+def forget_index() -> None:
+    """Gives back what a worker kept for `resume`."""
+    _index.cache_clear()
+    _marked.cache_clear()
 
 
 @lru_cache(maxsize=1)
 def _marked(files: tuple[str, ...]) -> Ordinals:
-    return np.concatenate([_load(file) for file in files])
+    return _load_all(files)
 
 
 def _save(array: NDArray[Any], file: Place) -> None:
     with whole(file) as half, half.open("wb") as sink:
         np.save(sink, array)
+
+
+def _load_all(files: Iterable[str]) -> NDArray[Any]:
+    return np.concatenate(list(ahead(_load, files, threads=ARRAYS_AHEAD)))
 
 
 def _load(file: str) -> NDArray[Any]:

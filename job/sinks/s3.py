@@ -89,13 +89,13 @@ class S3Results:
         if self._lock:
             self._lock.confirm()
 
-    def publish(self, staging: S3Path, names: Sequence[str], *, stay: Iterable[S3Path] = ()) -> None:
-        """Makes the staged `names` visible, and first takes away their old versions and all that was made from those.
+    def publish(self, staging: S3Path, names: Sequence[str], *, stay: Iterable[S3Path] = (), spare: Sequence[str] = ()) -> None:
+        """Makes the staged `names` visible, and first takes away their old versions and all that was made from those, but `spare`.
 
         stay: files of earlier versions, or of runs that did not end, that are to be among the new ones
         StorageFailed where the lock got lost
         """
-        stale = downstream(names[0])
+        stale = [name for name in downstream(names[0]) if name not in spare]
         self._confirm()
         (self.hidden / JOURNAL).write_text(json.dumps(stale))
         pairs = [(file, self.root / file.parent.name / file.name) for file in stay]

@@ -19,6 +19,8 @@ from job.features.stage import Embedded, Network, Stopwatch, compare_first_scale
 from job.pca.model import PcaModel
 from job.pca.stage import FeatureSet, read_features, rows_of_features
 from job.sinks import tables
+from job.sinks.layout import part
+from job.sinks.resume import forget_index
 from job.sinks.tally import Tally
 from job.sources.listing import Share
 from job.sources.readers import open_reader
@@ -40,13 +42,13 @@ class Featurizing:
     how: Decoding
     settings: str  # by which another run knows that it would do the same
     staged: Place
-    number: int  # of the first share's files
     folder: Callable[[], Path]  # on a worker: where the network's files are
 
 
 def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally], None]) -> Tally:
     """Reads, decodes, embeds and writes the images of one share; runs on an executor."""
     watch = Stopwatch()
+    forget_index()
     images = read_images(rows_of(share), reader=open_reader(plan.root), max_bytes=plan.how.max_bytes)
     embed = partial(embed_images, network=plan.network, folder=plan.folder())
     plainly = partial(embed, how=replace(plan.how, fast=False), watch=Stopwatch())
@@ -58,8 +60,7 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     watch.lap("arrow")
     for folder, table in ((contract.FEATURES, features), (contract.FAULTS, faults)):
         if table.num_rows:
-            file = plan.staged / folder / f"part-{plan.number + share.index:06}.parquet"
-            tables.write_table(table, file=file, settings=plan.settings)
+            tables.write_table(table, file=part(plan.staged, folder, share.index), settings=plan.settings)
     watch.lap("parquet")
     reasons = Counter(row.fault.reason.value for row in rows if row.fault)
     errors = tuple(row.fast_decode_error for row in rows if row.fast_decode_error is not None)
@@ -80,7 +81,7 @@ def write_missing(plan: Featurizing, *, stay: Iterable[Place]) -> None:
     have = {file.parent.name for file in stay}
     for name in empty:
         if name not in have and not any((plan.staged / name).glob("*.parquet")):
-            tables.write_table(empty[name], file=plan.staged / name / f"part-{plan.number:06}.parquet", settings=plan.settings)
+            tables.write_table(empty[name], file=part(plan.staged, name, 0), settings=plan.settings)
 
 
 def check_rows(tally: Tally, *, images: int, staged: Place) -> None:

@@ -49,10 +49,13 @@ class ImageSource:
     def covers(self, other: ImageSource) -> bool:
         """Whatever images there are, all that `other` reads is read."""
         wider = self.include in ((), other.include) and self.under in ((), other.under) and set(self.roots) >= set(other.roots)
-        return wider and all(mine is None or (theirs is not None and mine >= theirs) for mine, theirs in self._bounds(other))
-
-    def _bounds(self, other: ImageSource) -> list[tuple[int | None, int | None]]:
-        return [(self.classes, other.classes), (self.limit, other.limit)]
+        if self.classes is None and self.limit is None:
+            return wider
+        # With a bound more of anything else would move what it cuts off
+        alike = (set(self.roots), self.include, self.under) == (set(other.roots), other.include, other.under)
+        if self.classes == other.classes:
+            return alike and (self.limit is None or (other.limit is not None and self.limit >= other.limit))
+        return alike and self.limit is None and other.limit is None and (self.classes or 0) >= (other.classes or 1 << 63)
 
 
 @dataclass(frozen=True, slots=True)

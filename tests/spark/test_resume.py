@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -14,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from job import pipeline
-from job.errors import ResultsExist, SparkFailed, StorageFailed
+from job.errors import BadFeatures, ResultsExist, SparkFailed, StorageFailed, TooManyFaults
 from job.pca.model import load_model
 from job.report.summary import Summary
 from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
-from job.storage import S3Path
+from job.storage import S3Path, remove
 from tests.s3 import Server
 from tests.spark.conftest import MODEL, add_broken, ended, picture, process, read, rows
 from tests.spark.test_s3 import put, table
@@ -170,41 +171,139 @@ def test_what_a_failed_run_did_otherwise_is_of_no_use(job: Job, images: Path, re
         patch.setattr(pipeline, "check_rows", lambda *_args, **_how: (_ for _ in ()).throw(SparkFailed("enough")))
         with pytest.raises(SparkFailed):
             job("featurize", "--images", images, "--results", results, "--apply-orientation")
-    assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] == 0
+    with pytest.raises(ResultsExist, match="rows of a run that did not end"):
+        job("featurize", "--images", images, "--results", results)
+    assert job("featurize", "--images", images, "--results", results, "--overwrite")["featurize"]["stayed"] == 0
     assert not (results / UNFINISHED).exists()
 
 
 def rows_done(results: Path) -> int:
-    """Rows that a dead run left whole."""
+    """Rows that runs left whole which did not end."""
     return sum(pa.parquet.read_metadata(file).num_rows for file in (results / UNFINISHED).rglob("part-*.parquet"))
 
 
-def test_a_run_killed_at_any_moment_repeats_no_more_than_it_was_doing(tmp_path: Path, java: None) -> None:  # noqa: ARG001
-    images, results = tmp_path / "images", tmp_path / "results"
+def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(tmp_path: Path, java: None) -> None:  # noqa: ARG001
+    images, results, fresh = tmp_path / "images", tmp_path / "results", tmp_path / "fresh"
     (images / "label").mkdir(parents=True)
-    for number in range(300):
-        picture(number, size=(900, 700)).save(images / "label" / f"{number:03}.png", compress_level=1)
-    add = ("--results", results, "--model", MODEL)
-    chance, done = random.Random(6), 0
-    for _ in range(KILLS):
-        with ended(process("run", "--images", images, *add)) as running:
-            time.sleep(chance.uniform(0, 6))
+    for number in range(KILLS * 32):  # as many shares as kills: each lets some more be done
+        picture(number, size=(400, 300)).save(images / "label" / f"{number:04}.png", compress_level=1)
+    chance, done, after_rows = random.Random(6), 0, 0
+    for kill in range(KILLS):
+        with ended(process("run", "--images", images, "--results", results, "--model", MODEL)) as running:
+            if kill % 2:  # anywhere in its life, or just after some more is done
+                time.sleep(chance.uniform(0, 4))
+            else:
+                until(lambda least=done, running=running: rows_done(results) > least or running.poll() is not None)
+                time.sleep(chance.uniform(0, 0.3))
             running.kill()
             running.communicate()
         if (results / "features").exists():
             break
         assert rows_done(results) >= done, "nothing that was done is lost"
+        after_rows += rows_done(results) > done
         done = rows_done(results)
-    left = rows_done(results)
-    with ended(process("run", "--images", images, *add)) as running:
-        _, err = running.communicate(timeout=120)
-    assert running.returncode == 0, err
-    fresh = tmp_path / "fresh"
-    with ended(process("run", "--images", images, "--results", fresh, "--model", MODEL)) as running:
-        _, err = running.communicate(timeout=120)
+    assert after_rows > 2, "the kills met work that was being done"
+    for folder in (results, fresh):
+        with ended(process("run", "--images", images, "--results", folder, "--model", MODEL)) as running:
+            _, err = running.communicate(timeout=120)
+        assert running.returncode == 0, err
     assert by_path(results) == by_path(fresh)
     assert sorted(entry.name for entry in results.iterdir()) == sorted(entry.name for entry in fresh.iterdir())
-    assert left == 0 or f"{300 - left} / {300 - left} images" in err or "up to date" in err
+    assert json.loads((results / "summary.json").read_text())["featurize"]["stayed"] >= done
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def fail_before_publishing(job: Job, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    """A run that ends with all its rows made and none published."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Results, "publish", lambda *_args, **_how: (_ for _ in ()).throw(StorageFailed("the disk is full")))
+        with pytest.raises(StorageFailed):
+            job("featurize", *words)
+
+
+def test_of_what_a_run_left_that_did_not_end_only_what_is_still_there_counts(
+    job: Job, images: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On top of results, and without: files of the unfinished run are written again, and that is a change."""
+    words = ("--images", images, "--results", results)
+    for _ in range(2):
+        for number in range(10):
+            picture(number).save(images / "apple" / f"new-{number}.png")
+        fail_before_publishing(job, monkeypatch, *words)
+        (images / "apple" / "new-3.png").unlink()
+        summary = job("featurize", *words)["featurize"]
+        job("featurize", "--images", images, "--results", tmp_path / "fresh", "--overwrite")
+        assert by_path(results) == by_path(tmp_path / "fresh")
+        assert summary["images"] == summary["stayed"] == 75
+        for file in images.glob("apple/new-*"):
+            file.unlink()
+        job("featurize", *words)
+        assert not (results / UNFINISHED).exists()
+
+
+def test_rows_of_a_run_that_did_not_end_are_not_dropped_unasked(
+    job: Job, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_before_publishing(job, monkeypatch, "--images", images, "--results", results)
+    with pytest.raises(ResultsExist, match="rows of a run that did not end"):
+        job("featurize", "--images", images / "apple", "--results", results)
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] == 66
+
+
+def test_a_damaged_file_is_done_again(job: Job, images: Path, results: Path, tmp_path: Path) -> None:
+    job("featurize", "--images", images, "--results", results)
+    job("featurize", "--images", images, "--results", tmp_path / "fresh")
+    first, second, *_ = sorted((results / "features").glob("part-*"))
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:200])
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] < 60
+    assert by_path(results) == by_path(tmp_path / "fresh")
+
+
+def test_too_many_faults_are_too_many_again(job: Job, images: Path, results: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(TooManyFaults):
+            job("run", "--images", images, "--results", results, "--max-faults", "1%")
+
+
+def test_removed_rows_are_counted(job: Job, images: Path, results: Path) -> None:
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["removed"] == 0
+    shutil.rmtree(images / "quince")
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["removed"] == 23
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("--images", "apple", "--keep-removed"), ("--images", "apple")),
+        (("--images", "apple", "--limit", "5"), ("--images", "apple", "--images", "quince", "--limit", "5")),
+        (("--images", ".", "--classes", "1"), ("--images", ".", "--classes", "2", "--limit", "30")),
+        (("--images", ".", "--include", "*.png", "--limit", "5"), ("--images", ".", "--limit", "5")),
+    ],
+)
+def test_a_command_under_which_rows_of_images_that_are_there_would_go_is_refused(
+    job: Job, pictures: Path, results: Path, first: tuple[str, ...], then: tuple[str, ...]
+) -> None:
+    def featurize(words: tuple[str, ...]) -> None:
+        job("featurize", "--results", results, *(pictures / word if word in ("apple", "quince", ".") else word for word in words))
+
+    featurize(first)
+    with pytest.raises(ResultsExist):
+        featurize(then)
+
+
+def test_rows_that_no_run_can_know_again_are_kept_too_where_that_is_asked_for(job: Job, images: Path, results: Path) -> None:
+    picture(1).save(images / "quince" / "back\\slash.png")
+    (images / "quince" / "link.png").symlink_to(images / "nowhere.png")
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["images"] == 68
+    shutil.rmtree(images / "quince")
+    assert job("featurize", "--images", images, "--results", results, "--keep-removed")["featurize"]["images"] == 68
 
 
 # --- components -----------------------------------------------------------------------------------------------------
@@ -223,6 +322,28 @@ def test_new_images_join_the_components_and_old_features_are_not_read(job: Job, 
     one, other = load_model(results / "pca"), load_model(tmp_path / "fresh" / "pca")
     assert one.rows == other.rows == 65
     np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-9)  # sums in another order
+
+
+def test_moments_that_do_not_say_of_which_files_they_are_do_not_count_twice(job: Job, images: Path, results: Path) -> None:
+    job("run", "--images", images, "--results", results)
+    index = results / "pca" / "moments" / "labels.json"
+    said = json.loads(index.read_text())
+    del said["contents"]
+    index.write_text(json.dumps(said))
+    picture(1).save(images / "apple" / "new.png")
+    fitted = job("run", "--images", images, "--results", results)["fit"]
+    assert (fitted["rows"], fitted["moments_from"]) == (61, "features")
+
+
+def test_components_of_another_network_cannot_be_frozen(job: Job, images: Path, results: Path) -> None:
+    job("run", "--images", images, "--results", results)
+    card = results / "pca" / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"model": "another"}))
+    before = by_path(results)
+    picture(1).save(images / "apple" / "new.png")
+    with pytest.raises(BadFeatures, match="network another"):
+        job("run", "--images", images, "--results", results, "--freeze-model")
+    assert by_path(results) == before
 
 
 def test_frozen_components_stay_and_new_images_are_projected_onto_them(job: Job, images: Path, results: Path) -> None:
@@ -257,27 +378,39 @@ def test_in_s3_too_a_run_goes_on(job: Job, images: Path, bucket: S3Path, tmp_pat
     assert by_path(out) == by_path(bucket / "fresh")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("updating", [False, True])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.8, 0.87, 0.93])
 def test_a_run_that_s3_stops_anywhere_goes_on_to_the_same_rows(
-    job: Job, images: Path, bucket: S3Path, s3_server: Server, seed: int
+    job: Job, images: Path, bucket: S3Path, s3_server: Server, share: float, updating: bool
 ) -> None:
-    source, out = put(images, bucket / "images"), bucket / "out"
-    if seed % 2:  # in the middle of an update
-        job("featurize", "--images", source / "apple", "--results", out)
-    chance, ends = random.Random(seed), 0
-    for limit in (chance.randrange(10, 400) for _ in range(8)):
-        seen = iter(range(1_000_000))
-        s3_server.door.refuse = lambda _method, _path, seen=seen, limit=limit: 403 if next(seen) >= limit else None
-        try:
-            job("featurize", "--images", source, "--results", out, "--keep-removed")
-            ends += 1
-        except (StorageFailed, ResultsExist):
-            pass
-        finally:
-            s3_server.door.open()
-            (out / STAGING / OWNER).unlink()  # it could not be given back, and its owner, this process, is alive
+    source, out, fresh = put(images, bucket / "images"), bucket / "out", bucket / "fresh"
+    for folder in (out, fresh) if updating else ():
+        job("featurize", "--images", source / "apple", "--results", folder)
+    s3_server.door.open()
+    job("featurize", "--images", source, "--results", fresh, "--keep-removed")
+    requests = s3_server.door.seen.total()
+    seen = iter(range(1_000_000))
+    s3_server.door.refuse = lambda _method, _path: 403 if next(seen) >= share * requests else None
+    with pytest.raises(StorageFailed):
+        job("featurize", "--images", source, "--results", out, "--keep-removed")
+    s3_server.door.open()
+    remove([out / STAGING / OWNER])  # it could not be given back, and its owner, this process, is alive
     summary = job("featurize", "--images", source, "--results", out, "--keep-removed")
-    job("featurize", "--images", source, "--results", bucket / "fresh")
-    assert by_path(out) == by_path(bucket / "fresh")
+    assert by_path(out) == by_path(fresh)
     assert summary["featurize"]["images"] == 66
     assert not any((out / UNFINISHED).rglob("*"))
+
+
+def test_frozen_components_outlive_a_run_that_is_stopped_while_it_publishes(
+    job: Job, images: Path, bucket: S3Path, s3_server: Server
+) -> None:
+    source, out = put(images, bucket / "images"), bucket / "out"
+    job("run", "--images", source, "--results", out)
+    model = (out / "pca" / "model.json").read_text()
+    (source / "apple" / "new.png").upload(images / "apple" / "00.png")
+    s3_server.door.refuse = lambda method, path: 403 if method == "PUT" and "/out/features/" in path else None
+    with pytest.raises(StorageFailed):
+        job("run", "--images", source, "--results", out, "--freeze-model")
+    s3_server.door.open()
+    assert job("run", "--images", source, "--results", out, "--freeze-model")["project"]["rows"] == 61
+    assert (out / "pca" / "model.json").read_text() == model

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -173,15 +174,16 @@ def test_of_many_runs_at_once_one_gets_the_lock(results: S3Results) -> None:
     assert (len(got), len(refused)) == (1, 7)
 
 
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER = json.dumps({"process": 999_999_999, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00", "run": "x"})
 
 
 def test_a_lock_of_another_machine_holds_while_it_gives_signs_of_life(results: S3Results, monkeypatch: pytest.MonkeyPatch) -> None:
     file = results.hidden / OWNER
     file.write_text(OTHER)
-    ages = iter([3.0, 5.0, 1.0])
+    written = iter([SINCE, SINCE, SINCE + timedelta(seconds=20)])
     monkeypatch.setattr(locking, "LOOK_S", 0.0)
-    monkeypatch.setattr(S3Path, "status", lambda _path: Status("etag", next(ages)))
+    monkeypatch.setattr(S3Path, "status", lambda _path: Status("etag", next(written), 1.0))
     with pytest.raises(ResultsExist, match=r"process 999999999 on elsewhere, since 2026-01-01.* last heard of 1 s ago"), results.staging():
         pass
 
