@@ -10,7 +10,7 @@ from bootstrap.aws import client, foreseen
 from bootstrap.costs import HOUR_S, Estimate, Fleet, Workload, computing, estimate, measured_rate
 from bootstrap.errors import BootstrapError
 from bootstrap.fleet import fleet_of
-from bootstrap.locations import MANIFESTS, Location, locations_in
+from bootstrap.locations import Location, is_list, locations_in
 from bootstrap.prices import Prices, prices_in
 from bootstrap.run import architecture_of
 from job.submission import Deployment, values_of
@@ -48,10 +48,8 @@ def _minutes(usd: float, bill: Estimate, fleet: Fleet, prices: Prices, *, most: 
 def count_images(arguments: Sequence[str], *, region: str) -> Iterator[tuple[int, int]]:
     """Images found so far and their bytes, by listing as the job would, a page at a time. What is no image is counted, too."""
     named = values_of(arguments, "--images")
-    if any(each.endswith(MANIFESTS) for each in named):
-        raise BootstrapError(
-            "--max-cost cannot count the images of a manifest", "python -m bootstrap estimate --images N, and then without it"
-        )
+    if any(map(is_list, named)):
+        raise BootstrapError("--max-cost cannot count the images of a list", "python -m bootstrap estimate --images N, and then without it")
     most = int(next(iter(values_of(arguments, "--limit")[-1:]), 0))
     images = size = 0
     for folder in locations_in(named):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 SCHEMES = ("s3", "s3a", "s3n")  # the last two are Hadoop's names of the same
 
-MANIFESTS = (".parquet", ".json")  # of images that lie anywhere
+LISTS = (".parquet", "manifest.json")  # of images that lie anywhere, in place of a folder: docs/lists.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +39,8 @@ def locations_in(named: Iterable[str]) -> list[Location]:
     found = [each.partition("://") for each in named]
     places = [rest.partition("/") for scheme, _, rest in found if scheme.lower() in SCHEMES]
     return [Location(bucket, key.rstrip("/")) for bucket, _, key in places]
+
+
+def is_list(images: str) -> bool:
+    """What --images names is a manifest, a file or a folder of some, or an inventory."""
+    return images.rstrip("/").endswith(LISTS)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bootstrap.errors import UsageError
-from bootstrap.locations import MANIFESTS, Location, locations_in
+from bootstrap.locations import Location, is_list, locations_in
 from job.contract import LOGS
 from job.submission import Deployment, values_of
 
@@ -59,9 +59,9 @@ def _listings(partition: str, places: Iterable[Location]) -> list[dict[str, Any]
 
 
 def _reads(arguments: Sequence[str]) -> list[Location] | None:
-    """Folders that the command line names for reading. None where a manifest among them may name images anywhere."""
+    """Folders that the command line names for reading. None where a list among them may name images anywhere."""
     images, others = values_of(arguments, "--images"), [*values_of(arguments, "--with"), *values_of(arguments, "--features")]
-    if any(each.endswith(MANIFESTS) for each in images):
+    if any(map(is_list, images)):
         return None
     models = locations_in(values_of(arguments, "--model")[-1:])
     # The card lies beside the flatbuffer

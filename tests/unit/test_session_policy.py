@@ -75,8 +75,9 @@ def test_folders_that_the_command_line_names_are_read_instead() -> None:
     assert not may(made, "GetObject", f"{BUCKET}/images/1.jpg")
 
 
-def test_images_of_a_manifest_are_read_wherever_the_role_may_and_written_nowhere_else() -> None:
-    made = policy("--images", "s3://photos/2024.parquet")
+@pytest.mark.parametrize("images", ["2024.parquet", "features.parquet/", "inventory/daily/manifest.json"])
+def test_images_of_a_list_are_read_wherever_the_role_may_and_written_nowhere_else(images: str) -> None:
+    made = policy("--images", f"s3://photos/{images}")
     assert may(made, "GetObject", "arn:aws:s3:::anywhere/1.jpg")
     assert not may(made, "PutObject", "arn:aws:s3:::anywhere/1.jpg")
     assert not may(made, "PutObject", f"{BUCKET}/results/second/1")

@@ -20,8 +20,8 @@ from bootstrap.cli import main
 from bootstrap.folder import EMPTY, HIDDEN, LINKED, SPECIAL, File, list_folder
 from bootstrap.upload import Target, Uploader, at_once, crc32_of
 from job import s3
-from job.sources.folders import Walk
-from job.sources.listers import DiskLister
+from job.sources.folders import Walk, follow
+from job.sources.readers import LocalReader
 from job.storage import S3Path
 from tests.s3 import Server
 
@@ -142,7 +142,7 @@ def test_what_is_uploaded_is_what_a_run_lists(photos: Path, target: str) -> None
     (photos / "link.jpg").symlink_to(photos / "top.jpg")
     (photos / "linked").symlink_to(photos / "apple")
     main(["stage", str(photos), target])
-    listed = DiskLister((str(photos),)).follow(Walk(str(photos)))
+    listed = follow(LocalReader().scan, Walk(str(photos)))
     assert set(there(target)) == {os.path.relpath(entry.path, photos) for entry in listed}
 
 

@@ -190,7 +190,7 @@ def test_images_are_counted_where_the_run_reads_them_and_up_to_its_limit(deploym
 @pytest.mark.usefixtures("deployment")
 @pytest.mark.parametrize(
     ("further", "said"),
-    [([], "no images"), (["--", "--images", "s3://verger-dev/images/manifest.parquet"], "cannot count the images of a manifest")],
+    [([], "no images"), (["--", "--images", "s3://verger-dev/images/manifest.parquet"], "cannot count the images of a list")],
 )
 def test_what_cannot_be_estimated_is_not_started(further: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ARGV, "--max-cost", "1", *further]) == 1
