@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from bootstrap.rehearsal.drills import SERVICE
 from bootstrap.rehearsal.emr.applications import Application
 from bootstrap.rehearsal.emr.logs import Logs
 from bootstrap.rehearsal.emr.settings import RunSettings
@@ -101,7 +103,7 @@ class Attempt:
         given = self._site.identity.credentials(session.token)
         assert given
         made = boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["Token"], region_name=REGION)
-        return lambda service: made.client(service, endpoint_url=self._site.endpoint)
+        return lambda service: made.client(service, endpoint_url=self._site.endpoint, config=Config(user_agent_extra=SERVICE))
 
     def _drive(self, command: list[str], session: Session, logs: Logs) -> int:
         """The driver's exit code."""
