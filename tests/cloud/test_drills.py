@@ -1,0 +1,150 @@
+"""What goes wrong in an account ends in a message that says what, with the exit code of a failure, and the next run succeeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bootstrap.rehearsal.drills import Drill
+from tests.cloud.account import WAIT_S, Account
+
+IMAGES, BROKEN = 8, 5  # a picture of each label, and those that are no pictures
+
+
+@pytest.fixture(scope="module")
+def ready(deployed: Account, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """dev with a few images in its bucket."""
+    deployed.put_pictures(tmp_path_factory.mktemp("images") / "pictures", count=1)
+    return deployed
+
+
+def ends(follower: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """The exit code of a command of ours, what it prints, and what it says on stderr, which is no trace of a stack."""
+    out, said = follower.communicate(timeout=WAIT_S)
+    assert "Traceback" not in said
+    return follower.returncode, out.strip(), said
+
+
+def fails(account: Account, results: str, *more: str, of: str) -> str:
+    """A run that fails as a failure should: one line of what `of` it, one of what next, exit code 1. What its driver said comes back."""
+    return failed(account, account.submit(results, *more), of=of)
+
+
+def failed(account: Account, follower: subprocess.Popen[str], *, of: str) -> str:
+    code, run_id, said = ends(follower)
+    assert code == 1, said
+    log = account.log(run_id)
+    [error] = [line for line in said.splitlines() if line.startswith("error: ")]
+    [hint] = [line for line in said.splitlines() if line.startswith("hint: ")]
+    assert of in error + log
+    assert len(hint) > len("hint: ")
+    assert "Traceback" not in log
+    return log
+
+
+def succeeds(account: Account, results: str, *more: str) -> None:
+    """A run that ends well, leaves nothing half done, and blames no image that is not broken."""
+    code, run_id, said = ends(account.submit(results, *more))
+    assert code == 0, said + account.log(run_id)
+    assert not account.keys(f"results/{results}/.verger/")
+    body = account.aws.client("s3").get_object(Bucket=account.deployment().bucket, Key=f"results/{results}/summary.json")["Body"].read()
+    featurized = json.loads(body)["featurize"]
+    assert (featurized["features"], featurized["faults"]) == (IMAGES, BROKEN)
+
+
+@contextmanager
+def without(account: Account, uri: str) -> Iterator[None]:
+    """An object is missing for as long as the block lasts; a deployment brings it back."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    account.aws.client("s3").delete_object(Bucket=bucket, Key=key)
+    try:
+        yield
+    finally:
+        account.deploy(account.environment)
+
+
+@contextmanager
+def untrusting(account: Account) -> Iterator[None]:
+    """The job's role trusts another service for as long as the block lasts."""
+    iam = account.aws.client("iam")
+    name = account.deployment().job_role_arn.rpartition("/")[2]
+    trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    other = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [other]}))
+    try:
+        yield
+    finally:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust))
+
+
+def test_what_is_wrong_before_the_job_starts_is_said_and_once_it_is_right_the_same_run_succeeds(ready: Account) -> None:
+    with ready.drill(Drill("ExpiredToken", of="operators")):
+        code, run_id, said = ends(ready.submit("first"))
+    assert (code, run_id) == (1, "")
+    assert "ExpiredToken" in said
+    assert "hint: the credentials have expired; get new ones and ask again" in said
+    with without(ready, ready.outputs()["JobPackageUri"]):
+        fails(ready, "first", of="NoSuchKey")
+    with untrusting(ready):
+        fails(ready, "first", of="is not allowed to assume")
+    succeeds(ready, "first")
+
+
+def test_a_prefix_without_images_fails_before_spark_starts_and_leaves_nothing(ready: Account) -> None:
+    images = f"s3://{ready.deployment().bucket}/Images/"
+    log = fails(ready, "empty", "--", "--images", images, of=f"error: no objects under {images}")
+    assert "hint: check --images: a key's case and slashes count" in log
+    assert not ready.keys("results/empty/")
+
+
+def begun(account: Account, results: str) -> tuple[str, int]:
+    """A run's id and its driver's process, once it has taken its results folder."""
+    deadline = time.monotonic() + WAIT_S
+    lock = f"results/{results}/.verger/owner"
+    while not account.keys(lock):
+        assert time.monotonic() < deadline, "the run does not begin"
+        time.sleep(0.05)
+    deployment = account.deployment()
+    owner = json.loads(account.aws.client("s3").get_object(Bucket=deployment.bucket, Key=lock)["Body"].read())
+    runs = account.aws.client("emr-serverless").list_job_runs(applicationId=deployment.application_id, states=["RUNNING"])["jobRuns"]
+    [run_id] = [run["id"] for run in runs]
+    return run_id, owner["process"]
+
+
+def test_a_run_that_is_cancelled_and_one_whose_driver_is_killed_stand_in_nobody_s_way(ready: Account) -> None:
+    follower = ready.submit("again")
+    run_id, _ = begun(ready, "again")
+    ready.aws.client("emr-serverless").cancel_job_run(applicationId=ready.deployment().application_id, jobRunId=run_id)
+    log = failed(ready, follower, of="CANCELLED")
+    assert "error: interrupted; nothing half-written is left" in log
+    assert not ready.keys("results/again/")
+
+    follower = ready.submit("again")
+    _, driver = begun(ready, "again")
+    os.kill(driver, signal.SIGKILL)
+    failed(ready, follower, of="FAILED")
+    assert ready.keys("results/again/.verger/owner"), "its lock is left"
+
+    succeeds(ready, "again")
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InternalError"])
+def test_an_s3_that_is_busy_now_and_then_costs_time_and_blames_no_image(ready: Account, code: Any) -> None:
+    with ready.drill(Drill(code, every=3)):
+        succeeds(ready, f"busy-{code}")
+
+
+def test_a_run_s_token_that_has_expired_is_said_and_one_that_is_renewed_late_costs_time_only(ready: Account) -> None:
+    with ready.drill(Drill("ExpiredToken", after=20)):
+        log = fails(ready, "expired", of="S3 refuses these credentials")
+    assert "hint: where they have expired: get new ones" in log
+    with ready.drill(Drill("ExpiredToken", after=20, times=3)):
+        succeeds(ready, "expired")
