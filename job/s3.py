@@ -27,8 +27,8 @@ from job.errors import JobError, StorageFailed
 
 REQUESTS = 64  # at once, where there are many to make: what the driver copies at the end of a run holds up all executors
 DELETED_AT_ONCE = 1000  # what DeleteObjects takes
-ATTEMPTS = 8  # of a request that meets 500, 503 or a broken connection: a minute or so
-RENEWALS = 5  # attempts of one whose token has expired: some 10 s
+ATTEMPTS = 11  # of a request that meets 500 or no answer: half a minute; that meets 503: a minute, as boto3 then waits longer
+RENEWALS = 4  # attempts of one whose token has expired: seconds, as a run makes many requests before it gives up
 LONGEST_PAUSE_S = 20.0  # between two attempts
 
 AMAZON = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com")  # anything else is addressed path style

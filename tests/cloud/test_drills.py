@@ -99,7 +99,7 @@ def test_what_is_wrong_before_the_job_starts_is_said_and_once_it_is_right_the_sa
 
 
 def test_a_prefix_without_images_fails_before_spark_starts_and_leaves_nothing(ready: Account) -> None:
-    images = f"s3://{ready.deployment().bucket}/Images/"
+    images = f"s3://{ready.deployment().bucket}/images/apples/"
     log = fails(ready, "empty", "--", "--images", images, of=f"error: no objects under {images}")
     assert "hint: check --images: a key's case and slashes count" in log
     assert not ready.keys("results/empty/")

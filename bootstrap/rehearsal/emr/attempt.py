@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -63,6 +64,12 @@ class Attempt:
     def carry_out(self) -> str | None:
         """None where the driver succeeded, else why not, as stateDetails has it."""
         self._folder.mkdir(parents=True)
+        try:
+            return self._carry_out()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)  # packages unpacked for three processes; what was said is in its logs
+
+    def _carry_out(self) -> str | None:
         try:
             session = self._site.identity.assume(
                 self._request["executionRoleArn"], application_arn=self._application.arn, run_id=self._run_id, limits=self._limits()
