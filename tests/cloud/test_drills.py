@@ -13,10 +13,35 @@ from typing import Any
 
 import pytest
 
-from bootstrap.rehearsal.drills import Drill
+from bootstrap.rehearsal.drills import SERVICE, Drill, Drills
 from tests.cloud.account import WAIT_S, Account
 
 IMAGES, BROKEN = 8, 5  # a picture of each label, and those that are no pictures
+
+
+@pytest.mark.parametrize(
+    ("drill", "refused"),
+    [
+        (Drill("SlowDown"), [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (Drill("SlowDown", every=3), [3, 6, 9]),
+        (Drill("ExpiredToken", after=2, times=3), [3, 4, 5]),
+        (Drill("InternalError", after=1, every=2, times=2), [3, 5]),
+        (Drill("ExpiredToken", of="operators"), []),
+        (None, []),
+    ],
+)
+def test_a_drill_refuses_the_requests_that_it_says(drill: Drill | None, refused: list[int]) -> None:
+    """Requests of a run to S3; between them those that no drill of runs is about."""
+    drills = Drills()
+    drills.begin(drill)
+    seen = []
+    for place in range(1, 10):
+        others = [(True, "logs", ""), (True, "s3", f"Boto3 {SERVICE}")] + [(False, "s3", "")] * (drill is None or drill.of == "runs")
+        assert not any(drills.refusal(of_run=of_run, service=service, user_agent=agent) for of_run, service, agent in others)
+        if drills.refusal(of_run=True, service="s3", user_agent="Boto3"):
+            seen.append(place)
+    assert seen == refused
+    assert drills.refused == len(refused)
 
 
 @pytest.fixture(scope="module")
