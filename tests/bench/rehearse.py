@@ -11,10 +11,10 @@ import re
 import subprocess
 from pathlib import Path
 
+from bootstrap.rehearsal.steps import STEPS
 from tests.bench.harness import ROOT, BenchError, Setting, fresh, line, require, run
 
 COLD_S, WARM_S = 360, 120
-STEPS = 11
 IMAGES = 300  # at least, and some of them broken
 
 
@@ -52,7 +52,7 @@ def _rehearse(setting: Setting, clone: Path, caches: dict[str, str]) -> tuple[fl
     """Seconds of `make rehearse`, and what its comparison with a local run says."""
     done = run(setting, ["make", "-C", str(clone), "rehearse", "ENV=dev"], caches)
     found = re.search(r"(\d+) images bit for bit, (\d+) faults", done.stdout)
-    require(found is not None and len(re.findall(r"(?m)^ +[\d.]+ s  ", done.stdout)) == STEPS + 1, "not all of it was rehearsed")
+    require(found is not None and len(re.findall(r"(?m)^ +[\d.]+ s  ", done.stdout)) == len(STEPS) + 1, "not all of it was rehearsed")
     assert found
     images, faults = int(found[1]), int(found[2])
     require(images + faults >= IMAGES and faults > 0, f"{images} images and {faults} broken ones are too few")
