@@ -45,8 +45,8 @@ test-spark35: $(SPARK35)/.ready ## the Spark tests on Spark 3.5
 test-cloud: $(NODE) ## the tests of the rehearsal: deploy, run and destroy against a stand-in for AWS; minutes
 	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m pytest tests/cloud
 
-rehearse: $(NODE) ## bootstrap, deploy, upload, run, fetch, compare, deploy again, destroy: against a stand-in for AWS on this machine
-	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m bootstrap rehearse
+rehearse: $(NODE) ## bootstrap, deploy, upload, run, fetch, compare, deploy again, destroy: ENV=dev against a stand-in for AWS on this machine
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" $(RUN) -m bootstrap rehearse --environment "$$ENV"
 
 demo: $(DEV)/.ready ## pictures made here, through the whole job, to a table and a plot
 	SHARED="$(SHARED)" BUILD="$(BUILD)" PYTHON="$(RUN)" sh bootstrap/demo.sh

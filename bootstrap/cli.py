@@ -70,7 +70,7 @@ def _warm(_flags: argparse.Namespace) -> None:
 
 def _add_rehearse(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--environment", default="dev", metavar="NAME", help="a disposable one of infra/environments.toml (default: dev)")
+    add("--environment", default="dev", metavar="NAME", help="one of infra/environments.toml (default: dev)")
     add("--images", type=Path, metavar="DIR", help="folder of images (default: pictures drawn for it)")
     add("--keep", action="store_true", help="leave its folder: logs, results, the copy that was deployed (default: removed)")
     parser.set_defaults(run=_rehearse)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import random
 import re
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,11 +21,15 @@ from typing import Any
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 
 from job.errors import JobError, StorageFailed
 
 REQUESTS = 64  # at once, where there are many to make: what the driver copies at the end of a run holds up all executors
 DELETED_AT_ONCE = 1000  # what DeleteObjects takes
+ATTEMPTS = 11  # of a request that meets 500 or no answer: half a minute; that meets 503: a minute, as boto3 then waits longer
+RENEWALS = 4  # attempts of one whose token has expired: seconds, as a run makes many requests before it gives up
+LONGEST_PAUSE_S = 20.0  # between two attempts
 
 AMAZON = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com")  # anything else is addressed path style
 
@@ -36,10 +42,13 @@ ACTIONS = {  # what a policy has to allow, where it is not "s3:" and the operati
 MISSING = {"NoSuchKey", "NotFound", "404"}
 CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 DENIED = {"AccessDenied", "Forbidden", "403", "AllAccessDisabled"}
-UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"}
+BUSY = {"InternalError", "ServiceUnavailable", "SlowDown"}
+EXPIRED = {"ExpiredToken", "400"}  # the second is all that the answer to a HEAD says
+UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"}
 ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 
 CREDENTIALS_HINT = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is given"
+EXPIRED_HINT = "where they have expired: get new ones, such as with aws sso login, and run again"
 
 
 @functools.cache
@@ -54,7 +63,7 @@ def client() -> Any:
     config = Config(
         connect_timeout=5,
         read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": 8},  # of 500, 503 and broken connections, backed off with jitter
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},  # backed off with jitter
         max_pool_connections=2 * REQUESTS,
     )
     region = os.environ.get("AWS_REGION") or session().region_name or "us-east-1"
@@ -64,7 +73,24 @@ def client() -> Any:
             made = session().client("s3", region_name=region, config=config.merge(Config(s3={"addressing_style": "path"})))
     except (boto.BotoCoreError, ValueError) as error:
         raise StorageFailed(f"S3 cannot be used: {error}", "check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from error
+    made.meta.events.register("needs-retry.s3", _pause_for_renewal)
     return made
+
+
+def _pause_for_renewal(*, response: Any, attempts: int, **_: Any) -> float | None:
+    """Seconds after which a request whose token had expired is signed and sent again; None where that is no use.
+
+    boto3 renews what a role gives long before it ends, so this is for a giver that is late with its renewal.
+    """
+    code = response[1].get("Error", {}).get("Code") if response else None
+    if code not in EXPIRED or attempts >= RENEWALS or not isinstance(session().get_credentials(), RefreshableCredentials):
+        return None
+    return pause(attempts)
+
+
+def pause(attempts: int) -> float:
+    """Seconds before another attempt, after so many: at random, so that those who were refused together do not come back together."""
+    return random.uniform(0, min(2**attempts, LONGEST_PAUSE_S))
 
 
 @functools.cache
@@ -94,11 +120,20 @@ def remove(bucket: str, keys: Iterable[str]) -> None:
     """Removes objects, a thousand at a time; one that is not there is no failure."""
     names = list(keys)
     for start in range(0, len(names), DELETED_AT_ONCE):
-        batch = names[start : start + DELETED_AT_ONCE]
-        with foreseen(f"s3://{bucket}/{batch[0]}"):
-            said = client().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True})
-        for failed in said.get("Errors", ()):
+        _remove(bucket, names[start : start + DELETED_AT_ONCE])
+
+
+def _remove(bucket: str, keys: list[str], *, attempts: int = 1) -> None:
+    """Removes them with one request; those that S3 was too busy for, which boto3 takes for answered, with further ones."""
+    with foreseen(f"s3://{bucket}/{keys[0]}"):
+        said = client().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+    left = said.get("Errors", ())
+    for failed in left:
+        if failed["Code"] not in BUSY or attempts == ATTEMPTS:
             raise _failure(failed["Code"], failed.get("Message", ""), "DeleteObjects", f"s3://{bucket}/{failed['Key']}")
+    if left:
+        time.sleep(pause(attempts))
+        _remove(bucket, [failed["Key"] for failed in left], attempts=attempts + 1)
 
 
 def copy(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> None:
@@ -148,6 +183,8 @@ def _failure(code: str, message: str, operation: str, place: str, *, response: A
         return StorageFailed(f"{place}: access denied to {action}", f"the role or user of this run needs {action} there")
     if code == "NoSuchBucket":
         return StorageFailed(f"{place}: there is no such bucket", "check its name, and AWS_ENDPOINT_URL where that is set")
+    if code in EXPIRED:
+        return StorageFailed(f"{place}: S3 refuses these credentials: {code}", EXPIRED_HINT)
     if code in UNKNOWN:
         return StorageFailed(f"{place}: S3 refuses these credentials: {code}", CREDENTIALS_HINT)
     if code in ELSEWHERE:

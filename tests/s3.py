@@ -55,10 +55,12 @@ class Door:
     def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.seen[method, path] += 1
-        if not (status := self.refuse(method, path) or _refuse_damaged(environ)):
+        refused = self.refuse(method, path)
+        damaged = None if refused else _refuse_damaged(environ)
+        if not (status := refused or damaged):
             return _moto()(environ, respond)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        code = {400: "BadDigest", 403: "AccessDenied", 503: "SlowDown"}.get(status, "InternalError")
+        code = "BadDigest" if damaged else {400: "ExpiredToken", 403: "AccessDenied", 503: "SlowDown"}.get(status, "InternalError")
         respond(f"{status} {code}", [("Content-Type", "application/xml"), ("Connection", "close")])
         return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
 

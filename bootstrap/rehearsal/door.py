@@ -13,6 +13,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.wrappers import Request as HttpRequest
 from werkzeug.wrappers import Response
 
+from bootstrap.rehearsal import drills
+from bootstrap.rehearsal.drills import Drill, Drills
 from bootstrap.rehearsal.emr.api import answer
 from bootstrap.rehearsal.emr.service import Service
 from bootstrap.rehearsal.emr.spark import CREDENTIALS
@@ -30,6 +32,7 @@ class Door:
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._service: Service
+        self._drills = Drills()
 
     def open(self, service: Service) -> None:
         self._service = service
@@ -37,8 +40,15 @@ class Door:
     def __call__(self, environ: Environ, respond: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == CREDENTIALS:
             return self._credentials(environ)(environ, respond)
+        if environ["PATH_INFO"] == drills.PATH:
+            return self._drill(environ)(environ, respond)
         access_key, service = _signer(environ)
-        if (session := self._service.identity.session_of(access_key)) and (no := self._refusal(session, access_key, service, environ)):
+        session = self._service.identity.session_of(access_key)
+        wrong = self._drills.refusal(of_run=session is not None, service=service, user_agent=environ.get("HTTP_USER_AGENT", ""))
+        if wrong:
+            _read(environ)  # a body that is left would be taken for the next request
+            return _no(service, wrong, "This is a drill.")(environ, respond)
+        if session and (no := self._refusal(session, access_key, service, environ)):
             return no(environ, respond)
         if service == "emr-serverless":
             return self._emr(environ)(environ, respond)
@@ -48,6 +58,12 @@ class Door:
     def _credentials(self, environ: Environ) -> Response:
         given = self._service.identity.credentials(environ.get("HTTP_AUTHORIZATION", ""))
         return _json(given, 200) if given else _json({"message": "no run has this token"}, 403)
+
+    def _drill(self, environ: Environ) -> Response:
+        """Begins the drill that is asked for, or ends it (null); says how many requests the one before refused."""
+        refused, asked = self._drills.refused, json.loads(_read(environ).body)
+        self._drills.begin(Drill(**asked) if asked else None)
+        return _json({"refused": refused}, 200)
 
     def _emr(self, environ: Environ) -> Response:
         request = HttpRequest(environ)
@@ -96,7 +112,7 @@ def _no(service: str, code: str, reason: str) -> Response:
         named = "AccessDeniedException" if code == "AccessDenied" else f"{code}Exception"
         return Response(json.dumps({"__type": named, "message": reason}), 400, content_type="application/x-amz-json-1.1")
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{escape(reason)}</Message></Error>'
-    return Response(body, 400 if code == "ExpiredToken" else 403, content_type="application/xml")
+    return Response(body, drills.STATUS.get(code, 403), content_type="application/xml")
 
 
 def _partly(refused: dict[str, str]) -> Response:

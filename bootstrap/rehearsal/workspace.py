@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
-from bootstrap.errors import BootstrapError
+from bootstrap.errors import BootstrapError, UsageError
 from job.releases import Architecture
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,6 +21,14 @@ def this_architecture() -> Architecture:
     if platform.machine() not in ARCHITECTURES:
         raise BootstrapError(f"no EMR Serverless worker is a {platform.machine()}", "rehearse on x86-64 or arm64")
     return ARCHITECTURES[platform.machine()]
+
+
+def is_disposable(environment: str) -> bool:
+    """Whether its data may go with it. UsageError for one that infra/environments.toml does not have."""
+    known = tomllib.loads((REPOSITORY / "infra" / "environments.toml").read_text())
+    if environment not in known:
+        raise UsageError(f"--environment {environment}: no such environment", f"infra/environments.toml has {', '.join(known)}")
+    return bool(known[environment].get("disposable", False))
 
 
 def copy_repository(folder: Path, *, artifacts: Path) -> Path:

@@ -114,6 +114,8 @@ class S3Reader:
         except PermissionDeniedError as error:
             raise PermissionError(errno.EACCES, "access denied to s3:GetObject", path) from error
         except (BaseError, OSError, ValueError) as error:
+            if "<Code>ExpiredToken<" in str(error):  # obstore keeps a token for minutes; boto3 asks for another, or says what is wrong
+                return _read_by_boto3(bucket, key, limit=limit)
             raise StorageFailed(f"{path} cannot be read: {_reason(error)}", "run again; where it stays, ask who keeps the store") from error
 
 

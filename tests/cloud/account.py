@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
+import sys
 import time
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bootstrap.pictures import make_pictures
+from bootstrap.rehearsal.drills import PATH, Drill
+from bootstrap.rehearsal.emr.logs import WORKER
 from bootstrap.rehearsal.local import ACCOUNT, REGION
 from bootstrap.rehearsal.process import StandIn
+from bootstrap.rehearsal.workspace import REPOSITORY
 from job.submission import Deployment, parameter_name
 
 ENDS = ("SUCCESS", "FAILED", "CANCELLED")
-WAIT_S = 120
+WAIT_S = 300  # with other work on the machine
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,17 @@ class Account:
     def put(self, key: str, body: bytes) -> None:
         self.aws.client("s3").put_object(Bucket=self.deployment().bucket, Key=key, Body=body)
 
+    def put_pictures(self, folder: Path, *, count: int) -> None:
+        """So many of each label, and the broken ones, drawn in a folder that is not there yet."""
+        make_pictures(folder, count=count)
+        for file in folder.rglob("*.*"):
+            if not file.name.startswith("."):
+                self.put(f"images/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+    def keys(self, prefix: str) -> list[str]:
+        found = self.aws.client("s3").list_objects_v2(Bucket=self.deployment().bucket, Prefix=prefix)
+        return [each["Key"] for each in found.get("Contents", ())]
+
     def start(self, **more: Any) -> str:
         """Starts the run whose command the stack prints, with other settings where they are given."""
         pasted = self.outputs()["StartJobRun"]
@@ -58,11 +78,46 @@ class Account:
             return str(json.loads(self.aws.run(["bash", "-c", pasted], cwd=self.workspace))["jobRunId"])
         return str(self.aws.client("emr-serverless").start_job_run(**more)["jobRunId"])
 
+    def submit(self, results: str, *more: str) -> subprocess.Popen[str]:
+        """Our own command, which follows the run to its end."""
+        command = [sys.executable, "-m", "bootstrap", "submit", "--environment", self.environment, "--results", results]
+        return subprocess.Popen(
+            [*command, "--wait", "--again", *more],
+            cwd=REPOSITORY,
+            env=self.aws.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def drill(self, drill: Drill) -> Iterator[None]:
+        """Has requests refused while the block lasts, and at least one."""
+        self._drill(asdict(drill))
+        try:
+            yield
+        finally:
+            refused = self._drill(None)["refused"]
+        assert refused, "the drill met no request"
+
+    def _drill(self, wanted: dict[str, Any] | None) -> dict[str, int]:
+        with urllib.request.urlopen(self.aws.endpoint + PATH, json.dumps(wanted).encode()) as answer:
+            return dict(json.load(answer))
+
     def run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.aws.client("emr-serverless").get_job_run(
             applicationId=self.deployment().application_id, jobRunId=run_id
         )
         return dict(found["jobRun"])
+
+    def log(self, run_id: str) -> str:
+        """What the driver said, "" where it did not start."""
+        s3, deployment = self.aws.client("s3"), self.deployment()
+        key = f"logs/applications/{deployment.application_id}/jobs/{run_id}/{WORKER}/stdout.gz"
+        try:
+            return gzip.decompress(s3.get_object(Bucket=deployment.bucket, Key=key)["Body"].read()).decode()
+        except s3.exceptions.NoSuchKey:
+            return ""
 
     def ended(self, run_id: str) -> dict[str, Any]:
         return wait_for_end(lambda: self.run(run_id))

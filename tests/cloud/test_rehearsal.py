@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bootstrap.errors import BootstrapError
+from bootstrap.rehearsal.account import Rehearsal
 from bootstrap.rehearsal.compare import compare_results
-from bootstrap.rehearsal.rehearse import STEPS
+from bootstrap.rehearsal.steps import STEPS, destroy
+from tests.cloud.account import Account
 from tests.conftest import REPOSITORY
 
 
@@ -29,6 +31,25 @@ def test_the_whole_life_is_rehearsed_with_images_of_which_some_are_broken(tools:
         assert name in done.stdout
     assert re.search(r"320 images bit for bit, 5 faults", done.stdout)
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith("verger-rehearsal")] == []
+
+
+def test_prod_is_not_destroyed_before_it_may_be_and_leaves_its_data(account: Account) -> None:
+    """The steps that differ from those of dev, whose whole life is above."""
+    account.deploy("prod")
+    rehearsal = Rehearsal("prod", account.workspace, account.workspace.parent, account.aws)
+    bucket = rehearsal.deployment().bucket
+    account.aws.client("s3").put_object(Bucket=bucket, Key="images/1.jpg", Body=b"one")
+    assert destroy(rehearsal) == "refused, then stacks are gone; 1 objects stay"
+    assert account.aws.client("s3").get_object(Bucket=bucket, Key="images/1.jpg")["Body"].read() == b"one"
+
+
+def test_an_environment_that_is_not_there_is_one_line_before_anything_is_built() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bootstrap", "rehearse", "--environment", "staging"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("error: --environment staging: no such environment\nhint: infra/environments.toml has dev, prod\n")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from botocore.exceptions import ClientError
 
 from bootstrap.pictures import make_pictures
-from bootstrap.rehearsal.emr.logs import WORKER
 from tests.cloud.account import Account
 
 # What each statement is for. The order is that of a run: the first ones fail before Spark starts
@@ -33,11 +30,7 @@ STATEMENTS = {
 @pytest.fixture(scope="module")
 def ready(deployed: Account, tmp_path_factory: pytest.TempPathFactory) -> Account:
     """dev with a few images in its bucket."""
-    pictures = tmp_path_factory.mktemp("images") / "pictures"
-    make_pictures(pictures, count=1)
-    for file in pictures.rglob("*.*"):
-        if not file.name.startswith("."):
-            deployed.put(f"images/{file.relative_to(pictures).as_posix()}", file.read_bytes())
+    deployed.put_pictures(tmp_path_factory.mktemp("images") / "pictures", count=1)
     return deployed
 
 
@@ -52,7 +45,7 @@ def test_without_a_statement_the_run_is_denied(ready: Account, sid: str) -> None
         run_id = ready.start()
         run = ready.ended(run_id)
     assert run["state"] == "FAILED"
-    said = run["stateDetails"] + _log(ready, run_id)
+    said = run["stateDetails"] + ready.log(run_id)
     assert "AccessDenied" in said or "access denied" in said
     assert STATEMENTS[sid] in said
 
@@ -79,16 +72,6 @@ def _policy(account: Account) -> tuple[str, dict[str, Any]]:
     return name, json.loads(unquote(document)) if isinstance(document, str) else document
 
 
-def _log(account: Account, run_id: str) -> str:
-    """What the driver said, where its log came to be."""
-    deployment = account.deployment()
-    key = f"logs/applications/{deployment.application_id}/jobs/{run_id}/{WORKER}/stdout.gz"
-    try:
-        return gzip.decompress(account.aws.client("s3").get_object(Bucket=deployment.bucket, Key=key)["Body"].read()).decode()
-    except ClientError:
-        return ""
-
-
 @pytest.fixture
 def prod(account: Account) -> Account:
     """prod, with its own key, and a picture."""
@@ -102,4 +85,4 @@ def test_a_run_in_a_bucket_with_a_key_needs_the_key(prod: Account, tmp_path: Pat
     with without(prod, "UseKey"):
         run_id = prod.start()
         assert prod.ended(run_id)["state"] == "FAILED"
-    assert "kms:" in prod.ended(run_id)["stateDetails"] + _log(prod, run_id)
+    assert "kms:" in prod.ended(run_id)["stateDetails"] + prod.log(run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from bootstrap.rehearsal.drills import SERVICE
 from bootstrap.rehearsal.emr.applications import Application
 from bootstrap.rehearsal.emr.logs import Logs
 from bootstrap.rehearsal.emr.settings import RunSettings
@@ -62,6 +65,12 @@ class Attempt:
         """None where the driver succeeded, else why not, as stateDetails has it."""
         self._folder.mkdir(parents=True)
         try:
+            return self._carry_out()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)  # packages unpacked for three processes; what was said is in its logs
+
+    def _carry_out(self) -> str | None:
+        try:
             session = self._site.identity.assume(
                 self._request["executionRoleArn"], application_arn=self._application.arn, run_id=self._run_id, limits=self._limits()
             )
@@ -101,7 +110,7 @@ class Attempt:
         given = self._site.identity.credentials(session.token)
         assert given
         made = boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["Token"], region_name=REGION)
-        return lambda service: made.client(service, endpoint_url=self._site.endpoint)
+        return lambda service: made.client(service, endpoint_url=self._site.endpoint, config=Config(user_agent_extra=SERVICE))
 
     def _drive(self, command: list[str], session: Session, logs: Logs) -> int:
         """The driver's exit code."""

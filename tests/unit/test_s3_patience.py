@@ -1,0 +1,130 @@
+"""What S3 says for a while, that it is busy or that a token has expired, and what becomes of it where it goes on saying so."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.credentials import RefreshableCredentials
+
+from job import s3
+from job.errors import StorageFailed
+from job.sources.s3 import S3Reader
+from job.storage import S3Path, remove
+from tests.s3 import LOCAL, Server
+
+USES: dict[str, Callable[[S3Path], object]] = {
+    "list": lambda bucket: bucket.etags(),
+    "head": lambda bucket: (bucket / "a").status(),
+    "get": lambda bucket: (bucket / "a").read_bytes(),
+    "put": lambda bucket: (bucket / "a").write_text("a"),
+    "copy": lambda bucket: s3.copy([((bucket.bucket, "a"), (bucket.bucket, "b"))]),
+    "remove": lambda bucket: (bucket / "a").unlink(),
+    "image": lambda bucket: S3Reader().read(f"{bucket}/a", limit=100),
+}
+each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "pause", lambda _attempts: 0.0)
+
+
+@pytest.fixture
+def role(afresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that somebody renews, as a role's are, and whom boto3 does not ask within this hour."""
+    end = datetime.now(UTC) + timedelta(hours=1)
+    given = LOCAL["AWS_ACCESS_KEY_ID"], LOCAL["AWS_SECRET_ACCESS_KEY"], LOCAL["AWS_SESSION_TOKEN"]
+    session = botocore.session.Session()
+    session._credentials = RefreshableCredentials(*given, end, refresh_using=dict, method="test")
+    monkeypatch.setattr(s3, "session", functools.cache(lambda: boto3.Session(botocore_session=session)))
+    afresh()
+
+
+def refusing(times: int) -> Callable[[str, str], int | None]:
+    """So many requests meet an expired token."""
+    left = iter(range(times))
+    return lambda _method, _path: 400 if next(left, None) is not None else None
+
+
+@each_use
+@pytest.mark.usefixtures("role")
+def test_a_role_s_token_that_is_renewed_late_costs_a_pause(bucket: S3Path, s3_server: Server, use: Callable[[S3Path], object]) -> None:
+    (bucket / "a").write_text("a")
+    use(bucket)
+    (bucket / "a").write_text("a")
+    s3_server.door.refuse = refusing(s3.RENEWALS - 1)
+    use(bucket)
+    assert s3_server.door.refuse("", "") is None, "the refusals have been met"
+
+
+@each_use
+@pytest.mark.usefixtures("role")
+def test_a_role_s_token_that_is_not_renewed_is_said(bucket: S3Path, s3_server: Server, use: Callable[[S3Path], object]) -> None:
+    (bucket / "a").write_text("a")
+    s3_server.door.refuse = lambda _method, _path: 400
+    with pytest.raises(StorageFailed, match=f"{bucket}.*: S3 refuses these credentials: ") as failed:
+        use(bucket)
+    assert "expired" in failed.value.hint
+    assert "\n" not in str(failed.value)
+
+
+@each_use
+def test_a_token_that_nobody_renews_is_not_waited_for(bucket: S3Path, s3_server: Server, use: Callable[[S3Path], object]) -> None:
+    (bucket / "a").write_text("a")
+    S3Reader().read(f"{bucket}/a", limit=100)  # asks where the bucket is
+    s3_server.door.seen.clear()
+    s3_server.door.refuse = lambda _method, _path: 400
+    with pytest.raises(StorageFailed, match="S3 refuses these credentials"):
+        use(bucket)
+    assert s3_server.door.seen.total() <= 2  # obstore's, and boto3's after it
+
+
+def busy(monkeypatch: pytest.MonkeyPatch, *, answers: int) -> list[list[str]]:
+    """Has S3 be too busy for every second key of a removal, in so many answers; the keys that it was asked for come back."""
+    asked: list[list[str]] = []
+    really = s3.client().delete_objects
+
+    def delete_objects(**request: Any) -> dict[str, Any]:
+        keys = [each["Key"] for each in request["Delete"]["Objects"]]
+        asked.append(keys)
+        refused = keys[::2] if len(asked) <= answers else []
+        done = [{"Key": key} for key in keys if key not in refused]
+        if done:
+            really(**request | {"Delete": {"Objects": done}})
+        return {"Errors": [{"Key": key, "Code": "InternalError", "Message": "We encountered an internal error."} for key in refused]}
+
+    monkeypatch.setattr(s3.client(), "delete_objects", delete_objects)
+    return asked
+
+
+def test_of_a_removal_what_s3_was_too_busy_for_is_asked_again(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is a success that lists its failures: boto3 does not try those again."""
+    for name in "abcde":
+        (bucket / name).write_text(name)
+    asked = busy(monkeypatch, answers=2)
+    remove(bucket.etags())
+    assert not bucket.etags()
+    assert asked == [["a", "b", "c", "d", "e"], ["a", "c", "e"], ["a", "e"]]
+
+
+def test_a_removal_that_stays_refused_fails_by_name(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bucket / "a").write_text("a")
+    asked = busy(monkeypatch, answers=100)
+    with pytest.raises(StorageFailed, match=f"{bucket}/a: DeleteObjects: InternalError"):
+        remove([bucket / "a"])
+    assert len(asked) == s3.ATTEMPTS
+
+
+@pytest.mark.parametrize("attempts", [1, 4, 100])
+def test_a_pause_is_at_random_and_bounded(attempts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    pauses = {s3.pause(attempts) for _ in range(50)}
+    assert len(pauses) > 40
+    assert min(pauses) >= 0
+    assert max(pauses) <= min(2**attempts, s3.LONGEST_PAUSE_S)
