@@ -43,7 +43,7 @@ def keep(folder: Path, rows: dict[Label, Rows], *, model: str = "abc", apart: bo
         for place, (label, part) in enumerate(rows.items())
     }
     save_moments(moments_of(np.concatenate(list(rows.values()))), folder / POOLED)
-    kept = Kept(folder, f"fingerprint of {folder}", model, names if apart else None)
+    kept = Kept(folder, f"fingerprint of {folder}", model, names if apart else None, ())
     write_index(kept)
     folder.with_name(PCA_CARD).write_text("{}")
     return kept
@@ -159,7 +159,7 @@ def test_labels_that_were_not_kept_apart_cannot_be_chosen(tmp_path: Path) -> Non
 def test_a_copy_does_not_count_again(tmp_path: Path) -> None:
     kept = keep(tmp_path / "out", {"a": rows_of(1)})
     copy = keep(tmp_path / "copy", {"a": rows_of(1)})
-    write_index(Kept(copy.folder, kept.features, copy.model, copy.names))
+    write_index(Kept(copy.folder, kept.features, copy.model, copy.names, ()))
     with pytest.raises(BadFeatures, match="count already"):
         open_others([kept.folder, copy.folder], HERE, only=None)
     write_index(Kept(copy.folder, HERE.fingerprint, copy.model, copy.names))
