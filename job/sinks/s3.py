@@ -72,6 +72,8 @@ class S3Results:
                 with suppress(StorageFailed):  # what stays is hidden, and the next run's to take away
                     if lock.is_ours():
                         self._clean()
+                        if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
+                            self.forget_unfinished()
                     else:
                         remove(staging.etags())
 

@@ -116,7 +116,12 @@ def test_a_killed_run_shows_nothing_and_the_next_one_cleans_up(many, pictures, r
         running.communicate()
     assert gone(family)
     assert [entry.name for entry in results.iterdir() if not entry.name.startswith(".")] == []
-    with ended(process("run", "--images", pictures, "--results", results, "--model", MODEL)) as running:
+    other = ("run", "--images", pictures, "--results", results, "--model", MODEL)
+    with ended(process(*other)) as running:
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 1, "hours of work are not dropped unasked"
+    assert f"already holds {UNFINISHED} (rows of a run that did not end)" in err
+    with ended(process(*other, "--overwrite")) as running:
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
     assert not list(results.glob(".verger*"))

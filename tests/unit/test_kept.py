@@ -162,7 +162,7 @@ def test_a_copy_does_not_count_again(tmp_path: Path) -> None:
     write_index(Kept(copy.folder, kept.features, copy.model, copy.names, ()))
     with pytest.raises(BadFeatures, match="count already"):
         open_others([kept.folder, copy.folder], HERE, only=None)
-    write_index(Kept(copy.folder, HERE.fingerprint, copy.model, copy.names))
+    write_index(Kept(copy.folder, HERE.fingerprint, copy.model, copy.names, ()))
     with pytest.raises(BadFeatures, match="count already"):
         open_others([copy.folder], HERE, only=None)
 
