@@ -25,7 +25,7 @@ PAGE_S, GET_LATENCY_S, COPY_S = 0.1, 0.03, 0.05  # until a page of a listing com
 CONNECTION, COPIED = 60e6, 150e6  # bytes/s that one connection brings, and that S3 copies of one object
 
 # As the job does it
-FOOTERS_AT_ONCE, COPIES_AT_ONCE = 16, 64  # by the driver: job.pca.stage, job.s3
+FOOTERS_AT_ONCE, COPIES_AT_ONCE = 16, 64  # by the driver: job.pca.dataset, job.s3
 FEATURES_BYTES = 3_500  # of an image in features/, compressed: docs/costs.md
 MOMENTS_BYTES = 8 * (1280 * 1280 + 1280)  # of a file of moments
 FOLDS_PER_SLOT, ROWS_PER_FOLD = 4, (1_024, 200_000)  # tasks that fold features: job.pca.stage

@@ -13,11 +13,12 @@ from pyspark import SparkContext
 from job import contract
 from job.config import Command, FeaturizeConfig, FitConfig, ProjectConfig
 from job.features.stage import open_network
+from job.pca.dataset import open_features, open_others
 from job.pca.kept import moments_of_each
 from job.pca.model import load_model, refuse_other_network, save_model
 from job.pca.moments import merge_all
 from job.pca.solver import solve
-from job.pca.stage import gather_moments, open_features, open_others
+from job.pca.stage import gather_moments
 from job.report.plan import check
 from job.report.progress import listing_progress, progress, tell
 from job.report.standing import ASKED, is_made_of, refuse_others

@@ -6,9 +6,9 @@ from job import contract
 from job.config import Command
 from job.errors import UsageError
 from job.features.stage import open_network
+from job.pca.dataset import open_features, open_others
 from job.pca.kept import Kept
 from job.pca.model import load_model, refuse_other_network
-from job.pca.stage import open_features, open_others
 from job.report.standing import refuse_others, standing
 from job.sources.readers import printable
 from job.sources.stage import check_roots, count_images

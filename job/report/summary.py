@@ -16,9 +16,9 @@ from typing import Any
 from job import contract
 from job.config import FeaturizeConfig, FitConfig, ProjectConfig
 from job.features.stage import Network
+from job.pca.dataset import FeatureSet
 from job.pca.model import PcaModel
 from job.pca.moments import Moments
-from job.pca.stage import FeatureSet
 from job.sinks.resume import Resumed
 from job.sinks.tally import Tally
 from job.sources.readers import printable

@@ -16,8 +16,8 @@ from job.ahead import ahead
 from job.decode.options import Decoding
 from job.errors import RowsLost
 from job.features.stage import Embedded, Network, Stopwatch, compare_first_scaled, embed_images
+from job.pca.dataset import FeatureSet, read_features, rows_of_features
 from job.pca.model import PcaModel
-from job.pca.stage import FeatureSet, read_features, rows_of_features
 from job.sinks import tables
 from job.sinks.layout import part
 from job.sinks.resume import forget_index

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job.features.stage import Embedded, Network
-from job.pca.stage import read_footers
+from job.pca.dataset import read_footers
 from job.sources.readers import printable
 from job.storage import Place, whole
 

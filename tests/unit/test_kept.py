@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from job.config import Command, FitConfig
 from job.contract import PCA_CARD
 from job.errors import BadFeatures
+from job.pca.dataset import FeatureSet, open_others
 from job.pca.kept import INDEX, POOLED, Kept, Label, moments_of_each, open_kept, write_index
 from job.pca.moments import Folded, merge_all, moments_of, save_folded, save_moments
 from job.pca.solver import solve
-from job.pca.stage import FeatureSet, open_others
 from job.report.plan import check, describe
 
 LENGTH = 5

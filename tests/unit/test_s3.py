@@ -21,7 +21,7 @@ from job import s3
 from job.contract import FEATURIZE_CARD, SUCCESS
 from job.errors import BadFeatures, BadModel, NoImages, StorageFailed
 from job.features.stage import open_network
-from job.pca.stage import open_features, read_footers
+from job.pca.dataset import open_features, read_footers
 from job.sources import keys, reading
 from job.sources import s3 as images
 from job.sources.keys import Range

@@ -17,6 +17,7 @@ from bootstrap.costs import Fleet, Workload, measured_rate
 from bootstrap.prices import PRICES
 from bootstrap.scaling import STAGES, Forecast, busy_s, folds, forecast, vcpus_of_a_prefix
 from job import s3
+from job.pca import dataset
 from job.pca import stage as pca_stage
 from job.pca.moments import moments_of, save_moments
 from tests.conftest import REPOSITORY
@@ -73,7 +74,7 @@ def test_a_stage_by_hand() -> None:
 
 
 def test_its_numbers_are_those_of_the_job(tmp_path: Path) -> None:
-    assert scaling.FOOTERS_AT_ONCE == pca_stage.FOOTERS_AHEAD
+    assert scaling.FOOTERS_AT_ONCE == dataset.FOOTERS_AHEAD
     assert scaling.COPIES_AT_ONCE == s3.REQUESTS
     assert scaling.FOLDS_PER_SLOT == pca_stage.TASKS_PER_SLOT
     assert scaling.ROWS_PER_FOLD == (pca_stage.ROWS_PER_TASK, pca_stage.MOST_ROWS_PER_TASK)
