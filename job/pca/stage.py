@@ -77,26 +77,31 @@ def fold_features(
     work = partial(_fold_share, length=features.length, label_cap=label_cap, only=only, scratch=scratch)
     folded = [*([_share_of(base)] if base else []), *run_tasks(sc, work, shares)]
     folder.mkdir()
-    by_label: dict[Label, list[Place]] = {}
     folded = _gathered(sc, folded, length=features.length, scratch=scratch)
-    for task in folded:
-        for label, file in task.files:
-            by_label.setdefault(label, []).append(file)
-    if len(by_label) <= label_cap and not any(task.overflowed for task in folded):
-        merges = [_Merge(tuple(files), folder / f"{place:05}") for place, files in enumerate(by_label.values())]
-        slots = min(sc.defaultParallelism, len(merges))  # as few as keep all cores busy: each writes 13 MB of pooled moments
-        groups = [merges[start::slots] for start in range(slots)]
-        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
-        kept = {file.name.partition(".")[0]: file.name for _, files in merged for file in files}
-        names: dict[Label, str] | None = {label: kept[f"{place:05}"] for place, label in enumerate(by_label)}
-    else:
-        groups = [[_Merge(tuple(file for _, file in task.files))] for task in folded]
-        merged = run_tasks(sc, partial(_merge, length=features.length, scratch=scratch), groups)
-        names = None
-    save_moments(merge_all((load_moments(pooled) for pooled, _ in merged), length=features.length), folder / POOLED)
+    names, pooled = _merge_shares(sc, folded, length=features.length, label_cap=label_cap, folder=folder, scratch=scratch)
+    save_moments(merge_all(map(load_moments, pooled), length=features.length), folder / POOLED)
     written = Kept(folder, features.fingerprint, features.model, names, features.contents)
     write_index(written)
     return written
+
+
+def _merge_shares(
+    sc: SparkContext, folded: list[_Share], *, length: int, label_cap: int, folder: Place, scratch: Place
+) -> tuple[dict[Label, str] | None, list[Place]]:
+    """Puts what tasks folded together: the files kept by label, None where there are too many, and files that are all rows together."""
+    by_label: dict[Label, list[Place]] = {}
+    for task in folded:
+        for label, file in task.files:
+            by_label.setdefault(label, []).append(file)
+    work = partial(_merge, length=length, scratch=scratch)
+    if len(by_label) > label_cap or any(task.overflowed for task in folded):
+        merged = run_tasks(sc, work, [[_Merge(tuple(file for _, file in task.files))] for task in folded])
+        return None, [pooled for pooled, _ in merged]
+    merges = [_Merge(tuple(files), folder / f"{place:05}") for place, files in enumerate(by_label.values())]
+    slots = min(sc.defaultParallelism, len(merges))  # as few as keep all cores busy: each writes 13 MB of pooled moments
+    merged = run_tasks(sc, work, [merges[start::slots] for start in range(slots)])
+    kept = {file.name.partition(".")[0]: file.name for _, files in merged for file in files}
+    return {label: kept[f"{place:05}"] for place, label in enumerate(by_label)}, [pooled for pooled, _ in merged]
 
 
 @dataclass(frozen=True, slots=True)
