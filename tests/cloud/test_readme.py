@@ -19,7 +19,7 @@ from bootstrap.rehearsal.process import StandIn, stand_in
 from bootstrap.rehearsal.workspace import REPOSITORY, this_architecture, with_architecture
 from tests.cloud.account import Account
 
-INSTALLED = (".venv", "node_modules")  # by the targets that would install them in a checkout
+INSTALLED = (".venv", "node_modules")  # in the order in which make would install them
 LEFT = (*INSTALLED, "build", "cdk.out", ".git", ".venv-spark35", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 # Nobody is there to be asked whether permissions may be broadened, by the CDK or by make
@@ -40,12 +40,21 @@ def checkout(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # 
     folder = tmp_path_factory.mktemp("readme") / "verger"
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(*LEFT))
     for name in INSTALLED:
-        (folder / name).symlink_to(REPOSITORY / name)
+        _install(folder / name)
     settings = folder / "infra" / "environments.toml"
     settings.write_text(with_architecture(settings.read_text(), this_architecture()))
     make_pictures(folder / "photos", count=1)
     subprocess.run([sys.executable, "-c", WEIGHTS, str(folder / "weights.h5")], check=True, capture_output=True)
     return folder
+
+
+def _install(folder: Path) -> None:
+    """What the repository has installed, and a mark that it is up to date: make would else install it there, through a link."""
+    folder.mkdir()
+    for each in (REPOSITORY / folder.name).iterdir():
+        if each.name != ".ready":
+            (folder / each.name).symlink_to(each)
+    (folder / ".ready").touch()
 
 
 @pytest.fixture
