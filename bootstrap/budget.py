@@ -18,24 +18,26 @@ from job.submission import Deployment, values_of
 LEAST_MINUTES = 5  # of executionTimeoutMinutes (StartJobRun, EMR Serverless API Reference)
 
 
-def within_budget(deployment: Deployment, arguments: Sequence[str], *, usd: float) -> Deployment:
-    """The deployment, with no longer a timeout than `usd` pay all workers for.
+def within_budget(deployment: Deployment, arguments: Sequence[str], *, usd: float, attempts: int) -> Deployment:
+    """The deployment, with no longer a timeout than `usd` pay all workers for, in each attempt.
 
-    BootstrapError where the estimate for the run's images is above that, or cannot be made.
+    BootstrapError where the estimate for the run's images is above an attempt's share, or cannot be made. That a timeout is for all
+    attempts together is not documented, so each may last as long.
     """
+    share = usd / attempts
     prices = prices_in(deployment.region)
     fleet = fleet_of(deployment.spark, architecture=architecture_of(deployment))
     images, bill = 0, None
     for images, size in count_images(arguments, region=deployment.region):
         bill = estimate(Workload(images, size / images, measured_rate(size / images)), fleet, prices)
-        if bill.usd_of("run") > usd:
+        if bill.usd_of("run") > share:
             raise BootstrapError(
-                f"a run over these {images:,} images or more costs about ${bill.usd_of('run'):,.4f}, above --max-cost {usd:g}",
+                f"a run over these {images:,} images or more costs about ${bill.usd_of('run'):,.4f}, above --max-cost {usd:g}{f' for {attempts} attempts' * (attempts > 1)}",
                 f"python -m bootstrap estimate --images {images} says of what; fewer images by -- --limit N, or a higher --max-cost",
             )
     if not bill:
         raise BootstrapError("there are no images to estimate the cost of", "upload some, or name the folder with -- --images")
-    return replace(deployment, timeout_minutes=_minutes(usd, bill, fleet, prices, most=deployment.timeout_minutes))
+    return replace(deployment, timeout_minutes=_minutes(share, bill, fleet, prices, most=deployment.timeout_minutes))
 
 
 def _minutes(usd: float, bill: Estimate, fleet: Fleet, prices: Prices, *, most: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.estimate import positive, up_to
-from job.submission import command
+from job.submission import ATTEMPTS, MOST_ATTEMPTS, command
 
 if TYPE_CHECKING:
     from bootstrap.run import Run, Seen
@@ -39,6 +39,12 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     add("--results", required=True, metavar="NAME", help="name of the run, and of its folder under results/ (required)")
     add("--wait", action="store_true", help="follow the run until it ends; exit code 1 where it fails (default: start it only)")
     add("--again", action="store_true", help="start a new run where this one has been started before (default: that is the same run)")
+    add(
+        "--attempts",
+        type=up_to(MOST_ATTEMPTS),
+        metavar="N",
+        help=f"try a run that fails up to N times, from the rows that are there (default: {ATTEMPTS}, with --max-cost 1)",
+    )
     add("--max-cost", type=positive, metavar="USD", help="start nothing that is estimated to cost more, and no longer a run (default: any)")
     add("--dry-run", action="store_true", help="print the AWS CLI's command instead of starting anything")
     add("arguments", nargs="*", metavar="-- ARGUMENT", help="further arguments of the job, such as -- --components 50")
@@ -49,10 +55,11 @@ def _submit(flags: argparse.Namespace) -> None:
     from bootstrap.budget import within_budget
     from bootstrap.submit import Order, arguments_of, find_deployment, request_of, start
 
-    order = Order(flags.environment, flags.results, tuple(flags.arguments), flags.again)
+    attempts = flags.attempts or (ATTEMPTS if flags.max_cost is None else 1)  # the sum would have to pay for each of them
+    order = Order(flags.environment, flags.results, tuple(flags.arguments), flags.again, attempts)
     deployment = find_deployment(order.environment, region=flags.region)
     if flags.max_cost is not None:
-        deployment = within_budget(deployment, arguments_of(order, deployment), usd=flags.max_cost)
+        deployment = within_budget(deployment, arguments_of(order, deployment), usd=flags.max_cost, attempts=attempts)
     if flags.dry_run:
         print(command(request_of(order, deployment), region=deployment.region))
         return

@@ -14,7 +14,7 @@ from bootstrap.aws import client, foreseen
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.run import Run
 from bootstrap.session_policy import session_policy
-from job.submission import Deployment, parameter_name, run_arguments, start_job_run, values_of
+from job.submission import ATTEMPTS, Deployment, parameter_name, run_arguments, start_job_run, values_of
 
 ENVIRONMENT, NAME = r"[a-z][a-z0-9]{0,9}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
@@ -27,12 +27,14 @@ class Order:
     results      the run's name, and its folder's under results/
     arguments    further ones of the job; where they name --images, these are read and not the bucket's images/
     again        a new run even where the same one has been started before
+    attempts     tries of it, where one fails
     """
 
     environment: str
     results: str
     arguments: tuple[str, ...] = ()
     again: bool = False
+    attempts: int = ATTEMPTS
 
     def __post_init__(self) -> None:
         check_environment(self.environment)
@@ -69,7 +71,7 @@ def request_of(order: Order, deployment: Deployment) -> dict[str, Any]:
     """The StartJobRun request, without its token."""
     arguments = arguments_of(order, deployment)
     policy = {"policy": session_policy(deployment, arguments)}
-    return start_job_run(deployment, arguments, name=order.results) | {"executionIamPolicy": policy}
+    return start_job_run(deployment, arguments, name=order.results, attempts=order.attempts) | {"executionIamPolicy": policy}
 
 
 def start(order: Order, deployment: Deployment) -> Run:

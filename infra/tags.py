@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from aws_cdk import CfnResource, Stack, Tags
 
 from infra.environments import Environment
+from job.submission import ENVIRONMENT_TAG, PROJECT, PROJECT_TAG
 
 LONGEST = 256  # characters of a tag's value
 CLEANER = "Custom::S3AutoDeleteObjectsCustomResourceProvider"  # CDK's construct that empties a bucket
@@ -16,7 +17,7 @@ def tags_of(*environments: Environment) -> dict[str, str]:
     """The tags of what belongs to one environment, or to several at once."""
     name = environments[0].name if len(environments) == 1 else "all"
     centres = sorted({each.cost_centre for each in environments})
-    return {"verger:project": "verger", "verger:environment": name, "verger:cost-centre": " + ".join(centres)[:LONGEST]}
+    return {PROJECT_TAG: PROJECT, ENVIRONMENT_TAG: name, "verger:cost-centre": " + ".join(centres)[:LONGEST]}
 
 
 def tag(stack: Stack, tags: Mapping[str, str]) -> None:

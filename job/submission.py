@@ -13,7 +13,12 @@ from job.contract import ENVIRONMENT_PYTHON, IMAGES, RESULTS, Card
 
 # Archives are unpacked into the working folder of the driver and of each executor, under these names.
 ENVIRONMENT_ALIAS, MODEL_ALIAS = "environment", "model"
-QUOTED = ("name", "job-driver", "execution-iam-policy")  # flags of the AWS CLI whose values need it
+QUOTED = ("name", "tags", "retry-policy", "job-driver", "execution-iam-policy")  # flags of the AWS CLI whose values need it
+PROJECT_TAG, ENVIRONMENT_TAG, RUN_TAG, PROJECT = "verger:project", "verger:environment", "verger:run", "verger"
+
+# The second is for a driver that is lost, which is rare. A run that fails for a reason of its own does so again, and is paid for again:
+# more attempts would multiply that
+ATTEMPTS, MOST_ATTEMPTS = 2, 10  # "Job resiliency", EMR Serverless User Guide: 1 to 10
 PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
 
 
@@ -81,8 +86,10 @@ def values_of(arguments: Sequence[str], flag: str) -> list[str]:
     return [value for value in found if value is not None]
 
 
-def start_job_run(deployment: Deployment, arguments: Sequence[str], *, name: str) -> dict[str, Any]:
+def start_job_run(deployment: Deployment, arguments: Sequence[str], *, name: str, attempts: int = ATTEMPTS) -> dict[str, Any]:
     """The StartJobRun request, as boto3 and the AWS CLI take it.
+
+    attempts  tries of the run, 1 to MOST_ATTEMPTS; each begins anew, and goes on from the rows that are there (docs/decisions/0010)
 
     Settings are --conf flags, which override one by one: a run's spark-defaults classification replaces the application's
     whole one before emr-spark-8.1.0.
@@ -96,6 +103,9 @@ def start_job_run(deployment: Deployment, arguments: Sequence[str], *, name: str
         "applicationId": deployment.application_id,
         "executionRoleArn": deployment.job_role_arn,
         "name": name,
+        # The application's do not reach its runs ("Tagging your resources", EMR Serverless User Guide)
+        "tags": {PROJECT_TAG: PROJECT, ENVIRONMENT_TAG: deployment.environment, RUN_TAG: name},
+        "retryPolicy": {"maxAttempts": attempts},
         "executionTimeoutMinutes": deployment.timeout_minutes,
         "jobDriver": {"sparkSubmit": submit},
     }
@@ -108,6 +118,8 @@ def command(request: Mapping[str, Any], *, region: str) -> str:
         "application-id": request["applicationId"],
         "execution-role-arn": request["executionRoleArn"],
         "name": request["name"],
+        "tags": json.dumps(request["tags"]),
+        "retry-policy": json.dumps(request["retryPolicy"]),
         "execution-timeout-minutes": str(request["executionTimeoutMinutes"]),
         "job-driver": json.dumps(request["jobDriver"]),
     }

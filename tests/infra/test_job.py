@@ -186,7 +186,7 @@ def request_of(command: str) -> tuple[str, dict[str, Any]]:
     region = flags.pop("region")
     typed: dict[str, Any] = {
         **flags,
-        "job-driver": json.loads(flags["job-driver"]),
+        **{name: json.loads(flags[name]) for name in ("job-driver", "tags", "retry-policy")},
         "execution-timeout-minutes": int(flags["execution-timeout-minutes"]),
     }
     return region, {re.sub(r"-(\w)", lambda found: found[1].upper(), flag): value for flag, value in typed.items()}

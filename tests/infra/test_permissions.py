@@ -116,6 +116,8 @@ CI_MAY: list[Line] = [
     ("emr-serverless:GetJobRun", "{application}/jobruns/1"),
     ("emr-serverless:CancelJobRun", "{application}/jobruns/1"),
     ("emr-serverless:GetDashboardForJobRun", "{application}/jobruns/1"),
+    ("emr-serverless:ListJobRunAttempts", "{application}/jobruns/1"),
+    ("emr-serverless:TagResource", "{application}/jobruns/1"),
     ("iam:PassRole", "{job_role}", TO_EMR),
     ("s3:ListBucket", "{bucket}", under("results/2026/")),
     ("s3:GetObject", "{bucket}/results/2026/summary.json"),

@@ -77,6 +77,19 @@ def refusing_at_first(monkeypatch: pytest.MonkeyPatch, code: str, *, times: int)
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
 
 
+def asked(monkeypatch: pytest.MonkeyPatch, wanted: str) -> list[Any]:
+    """The parameters of each request of an operation from now on, as they are made."""
+    answer, requests = botocore.client.BaseClient._make_api_call, list[Any]()
+
+    def call(client: Any, operation: str, parameters: Any) -> Any:
+        if operation == wanted:
+            requests.append(parameters)
+        return answer(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    return requests
+
+
 def saying(monkeypatch: pytest.MonkeyPatch, what: str, **more: Any) -> None:
     """Has an answer's "jobRun" or "application" say what moto does not."""
     answer = botocore.client.BaseClient._make_api_call

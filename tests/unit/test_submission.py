@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from job.submission import Deployment, command, parameter_name, run_arguments, start_job_run
+from job.submission import ATTEMPTS, Deployment, command, parameter_name, run_arguments, start_job_run
 
 ASSETS = "s3://cdk-hnb659fds-assets-123456789012-eu-west-1/artifacts/dev"
 DEPLOYED = Deployment(
@@ -80,6 +80,17 @@ def test_the_command_says_to_a_shell_what_the_request_says_to_boto3():
     assert json.loads(said["--job-driver"]) == REQUEST["jobDriver"]
     assert (said["--application-id"], said["--execution-role-arn"]) == (REQUEST["applicationId"], REQUEST["executionRoleArn"])
     assert (said["--name"], said["--execution-timeout-minutes"]) == ("first", "720")
+    assert json.loads(said["--tags"]) == REQUEST["tags"]
+    assert json.loads(said["--retry-policy"]) == REQUEST["retryPolicy"]
+
+
+def test_a_run_carries_the_tags_of_its_environment_and_its_name():
+    assert REQUEST["tags"] == {"verger:project": "verger", "verger:environment": "dev", "verger:run": "first"}
+
+
+def test_a_run_whose_driver_is_lost_is_tried_again_unless_it_is_said_otherwise():
+    assert REQUEST["retryPolicy"]["maxAttempts"] == ATTEMPTS > 1
+    assert start_job_run(DEPLOYED, [], name="once", attempts=1)["retryPolicy"] == {"maxAttempts": 1}
 
 
 def test_an_argument_with_quotes_and_blanks_survives_the_shell():

@@ -17,8 +17,8 @@ from bootstrap.cli import main
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.run import Run
 from bootstrap.submit import Order, arguments_of, find_deployment, request_of, start, token_of
-from job.submission import Deployment, parameter_name
-from tests.unit.account import HERE, REGION, put, refusing, runs, saying
+from job.submission import ATTEMPTS, Deployment, parameter_name
+from tests.unit.account import HERE, REGION, asked, put, refusing, runs, saying
 
 pytestmark = pytest.mark.usefixtures("no_way_to_aws")
 
@@ -36,6 +36,19 @@ def test_a_run_is_what_was_deployed_and_its_id_is_all_that_stdout_gets(deploymen
     assert f"spark.submit.pyFiles={deployment.job_package}" in spark["sparkSubmitParameters"]
 
 
+def test_a_run_says_whose_it_is_and_how_often_it_is_tried(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = asked(monkeypatch, "StartJobRun")
+    assert main(ARGV) == main([*ARGV, "--attempts", "1"]) == 0
+    assert [each["retryPolicy"] for each in requests] == [{"maxAttempts": ATTEMPTS}, {"maxAttempts": 1}]
+    assert runs(deployment)[0].tags == {"verger:project": "verger", "verger:environment": "dev", "verger:run": "first"}
+
+
+@pytest.mark.parametrize("attempts", ["0", "11", "-1", "two"])
+def test_attempts_that_cannot_be_are_a_wrong_command_line(attempts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGV, f"--attempts={attempts}"]) == 2
+    assert "--attempts" in capsys.readouterr().err
+
+
 def test_a_repeat_asks_for_the_same_run_and_again_for_another(deployment: Deployment) -> None:
     assert main(ARGV) == main(ARGV) == main([*ARGV, "--again"]) == main([*ARGV, "--again"]) == 0
     tokens = [run.client_token for run in runs(deployment)]
@@ -43,7 +56,9 @@ def test_a_repeat_asks_for_the_same_run_and_again_for_another(deployment: Deploy
     assert len(set(tokens)) == 3
 
 
-@pytest.mark.parametrize("changed", [Order("dev", "second"), Order("dev", "first", ("--components", "50"))])
+@pytest.mark.parametrize(
+    "changed", [Order("dev", "second"), Order("dev", "first", ("--components", "50")), Order("dev", "first", attempts=3)]
+)
 def test_another_order_is_another_run(deployment: Deployment, changed: Order) -> None:
     assert token_of(request_of(changed, deployment)) != token_of(request_of(Order("dev", "first"), deployment))
 
@@ -172,6 +187,19 @@ def test_a_run_that_may_be_paid_for_is_started_and_ends_when_the_money_does(
     # 14 vCPUs and 32 GB on arm64 cost 0.737 USD an hour: half a dollar pays them for 40 minutes
     assert short == 40
     assert long == deployment.timeout_minutes
+
+
+def test_the_money_is_for_all_attempts(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    saying(monkeypatch, "application", architecture="ARM64")
+    put("images/a/1.jpg", b"x" * 5000)
+    requests = asked(monkeypatch, "StartJobRun")
+    assert main([*ARGV, "--max-cost", "0.5"]) == main([*ARGV, "--max-cost", "0.5", "--attempts", "4"]) == 0
+    assert [each["retryPolicy"]["maxAttempts"] for each in requests] == [1, 4]
+    once, each_of_four = (each["executionTimeoutMinutes"] for each in requests)
+    assert once / 2 < 4 * each_of_four <= once == 40
+    assert main([*ARGV, "--max-cost", "0.05", "--attempts", "10"]) == 1
+    assert "above --max-cost 0.05 for 10 attempts" in capsys.readouterr().err
+    assert len(requests) == 2
 
 
 def test_images_are_counted_where_the_run_reads_them_and_up_to_its_limit(deployment: Deployment) -> None:
