@@ -24,7 +24,7 @@ def within_budget(deployment: Deployment, arguments: Sequence[str], *, usd: floa
     BootstrapError where the estimate for the run's images is above an attempt's share, or cannot be made. That a timeout is for all
     attempts together is not documented, so each may last as long.
     """
-    share = usd / attempts
+    share, limit = usd / attempts, f"--max-cost {usd:g}" + (f" for {attempts} attempts" if attempts > 1 else "")
     prices = prices_in(deployment.region)
     fleet = fleet_of(deployment.spark, architecture=architecture_of(deployment))
     images, bill = 0, None
@@ -32,7 +32,7 @@ def within_budget(deployment: Deployment, arguments: Sequence[str], *, usd: floa
         bill = estimate(Workload(images, size / images, measured_rate(size / images)), fleet, prices)
         if bill.usd_of("run") > share:
             raise BootstrapError(
-                f"a run over these {images:,} images or more costs about ${bill.usd_of('run'):,.4f}, above --max-cost {usd:g}{f' for {attempts} attempts' * (attempts > 1)}",
+                f"a run over these {images:,} images or more costs about ${bill.usd_of('run'):,.4f}, above {limit}",
                 f"python -m bootstrap estimate --images {images} says of what; fewer images by -- --limit N, or a higher --max-cost",
             )
     if not bill:

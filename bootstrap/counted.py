@@ -26,7 +26,7 @@ def pace_of(seen: Seen) -> Pace | None:
 
 def _told(seen: Seen, results: Location) -> Pace | None:
     found = _read(results / STAGING / PROGRESS, region=seen.run.deployment.region)
-    if found is None or found[1] < seen.created:  # by a run that was killed: the next one takes it away once it has started
+    if found is None or found[1] < seen.tried:  # by a run or an attempt that was killed: the next one takes it away once it has started
         return None
     try:
         return Pace.from_json(found[0])

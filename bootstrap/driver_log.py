@@ -27,26 +27,21 @@ class LastWords:
     lines: tuple[str, ...]
 
 
-def last_words(run: Run) -> LastWords | None:
-    """Of the driver in its last attempt; None until its log has arrived."""
+def last_words(run: Run, *, attempt: int) -> LastWords | None:
+    """Of the driver in that attempt; None until its log has arrived."""
     with foreseen(f"reading {run.logs}"):
         s3 = client("s3", region=run.deployment.region)
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=run.logs.bucket, Prefix=run.logs.prefix)
-        keys = _of_last_attempt([each["Key"] for page in pages for each in page.get("Contents", ())])
+        keys = _of_attempt(attempt, [each["Key"] for page in pages for each in page.get("Contents", ())])
         logs = [gzip.decompress(s3.get_object(Bucket=run.logs.bucket, Key=key)["Body"].read()) for key in keys]
     lines = [printable(line.expandtabs(4)) for log in logs for line in log.decode(errors="replace").splitlines() if line.strip()]
     return read_cause(lines) if keys else None
 
 
-def _of_last_attempt(keys: Sequence[str]) -> list[str]:
-    found = {name: key for name in FILES for key in sorted(keys, key=_attempt) if key.endswith(DRIVER + name)}
-    last = max(map(_attempt, found.values()), default=0)
-    return [key for key in found.values() if _attempt(key) == last]
-
-
-def _attempt(key: str) -> int:
-    found = ATTEMPT.search(key)
-    return int(found[1]) if found else 0
+def _of_attempt(number: int, keys: Sequence[str]) -> list[str]:
+    """Those of the driver: where a run is tried once only, its logs' paths say nothing of attempts."""
+    mine = [key for key in keys if (found := ATTEMPT.search(key)) is None or int(found[1]) == number]
+    return [key for name in FILES for key in mine if key.endswith(DRIVER + name)]
 
 
 def read_cause(lines: Sequence[str]) -> LastWords:

@@ -13,7 +13,7 @@ from bootstrap.aws import Expired, Unreachable, look_for_new_credentials
 from bootstrap.counted import pace_of
 from bootstrap.driver_log import last_words
 from bootstrap.errors import BootstrapError
-from bootstrap.run import SUCCESS, Run, Seen, architecture_of, cancel, look
+from bootstrap.run import SUCCESS, Attempt, Run, Seen, architecture_of, attempts_before, cancel, look
 from bootstrap.spent import usd_so_far
 from job.pace import Pace
 from job.releases import Architecture
@@ -28,9 +28,10 @@ Told = TypeVar("Told")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A run as who follows it sees it."""
+    """A run as who follows it sees it; before: its attempts that have failed."""
 
     seen: Seen
+    before: tuple[Attempt, ...]
     pace: Pace | None
     usd: float | None
 
@@ -86,13 +87,13 @@ class Follower:
     def _failure(self, seen: Seen) -> BootstrapError:
         words = None
         for _ in range(0, LOG_S, POLL_S):
-            if seen.state != "FAILED" or (words := last_words(seen.run)):
+            if seen.state != "FAILED" or (words := last_words(seen.run, attempt=seen.attempt)):
                 break
             self.sleep(POLL_S)
         cause = (words and words.cause) or seen.details or "EMR Serverless gives no reason"
         hint = [words.hint] if words and words.hint else []
         return BootstrapError(
-            f"run {seen.run.id} {seen.state}: {cause}",
+            f"run {seen.run.id} {seen.state}{f' in attempt {seen.attempt}' if seen.attempt > 1 else ''}: {cause}",
             "; ".join([*hint, f"its logs: {seen.run.logs}/"]),
             lines=words.lines if words else (),
         )
@@ -100,7 +101,7 @@ class Follower:
 
 def observe(run: Run, architecture: Architecture) -> Moment:
     seen = look(run)
-    return Moment(seen, pace_of(seen), usd_so_far(seen, architecture=architecture))
+    return Moment(seen, attempts_before(seen), pace_of(seen), usd_so_far(seen, architecture=architecture))
 
 
 def _lost(run: Run, error: BootstrapError) -> BootstrapError:

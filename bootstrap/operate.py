@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bootstrap.run import Run, Seen
 
 MOST_RUNS = 1000
-RIGHT = ("images", "faults", "took", "cost")
+RIGHT = ("images", "faults", "took", "cost", "attempts")
 STATES = {"SUCCESS": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
 
@@ -117,11 +117,15 @@ def _cost(flags: argparse.Namespace) -> None:
     bill = bill_of(seen, architecture=architecture_of(seen.run.deployment))
     if flags.json:
         items = [asdict(item) for item in bill.items]
-        print_json({"run": seen.run.id, "state": seen.state, "usd": bill.usd, "items": items, "prices": bill.source})
+        print_json(
+            {"run": seen.run.id, "state": seen.state, "attempt": seen.attempt, "usd": bill.usd, "items": items, "prices": bill.source}
+        )
         return
     rows = [(item.name, f"{item.quantity:,.3f}", item.unit, f"${item.usd:,.4f}") for item in bill.items]
     columns = [Column("billed"), Column("quantity", right=True), Column("unit"), Column("USD", right=True)]
     print_table(columns, [*rows, ("all of it", "", "", f"${bill.usd:,.4f}")])
+    if seen.attempt > 1:
+        print(f"note: of {seen.attempt} attempts; that all of them are in it is not documented: docs/runs.md", file=sys.stderr)
     print(f"prices: {seen.run.deployment.region}, {bill.source}; requests to S3 and storage come on top: docs/costs.md")
 
 

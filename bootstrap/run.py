@@ -55,6 +55,8 @@ class Seen:
     properties  of Spark, that it was submitted with
     results     the folder that they go to; None of a run that was started by other means
     billed      None until it has ended, and for some time then
+    attempt     which one this is, from 1 on
+    tried       when that was made
     """
 
     run: Run
@@ -67,6 +69,8 @@ class Seen:
     properties: Mapping[str, str]
     results: Location | None
     billed: Usage | None
+    attempt: int
+    tried: datetime
 
     @property
     def has_ended(self) -> bool:
@@ -76,6 +80,15 @@ class Seen:
     def seconds(self) -> float | None:
         """From its first worker to its end; None while there is either not."""
         return (self.ended - self.started).total_seconds() if self.ended and self.started else None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt of a run, by its number; details: why it is in this state, on one line."""
+
+    number: int
+    state: str
+    details: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +136,31 @@ def _seen(run: Run, said: Mapping[str, Any]) -> Seen:
         run=run,
         name=said.get("name", ""),
         state=said["state"],
-        details=" ".join(str(said.get("stateDetails") or "").split()),
+        details=_details(said),
         created=said["createdAt"],
         started=said.get("startedAt"),
         ended=said.get("endedAt"),
         properties=_properties(submit.get("sparkSubmitParameters", "")),
         results=next(iter(locations_in(values_of(submit.get("entryPointArguments", []), "--results")[-1:])), None),
         billed=_billed(said) if said["state"] in ENDS else None,
+        attempt=said.get("attempt", 1),
+        tried=said.get("attemptCreatedAt", said["createdAt"]),
     )
+
+
+def _details(said: Mapping[str, Any]) -> str:
+    return " ".join(str(said.get("stateDetails") or "").split())
+
+
+def attempts_before(seen: Seen) -> tuple[Attempt, ...]:
+    """The attempts that failed before the one that was seen, the first one first."""
+    if seen.attempt == 1:
+        return ()
+    with foreseen(f"listing attempts of run {seen.run.id}"):
+        pages = client("emr-serverless", region=seen.run.deployment.region).get_paginator("list_job_run_attempts")
+        paged = pages.paginate(applicationId=seen.run.deployment.application_id, jobRunId=seen.run.id)
+        found = [Attempt(each["attempt"], each["state"], _details(each)) for page in paged for each in page["jobRunAttempts"]]
+    return tuple(sorted((each for each in found if each.number < seen.attempt), key=lambda each: each.number))
 
 
 def _billed(said: Mapping[str, Any]) -> Usage | None:

@@ -35,7 +35,8 @@ def bill_of(seen: Seen, *, architecture: Architecture) -> Bill:
 
 
 def usd_so_far(seen: Seen, *, architecture: Architecture, now: datetime | None = None) -> float | None:
-    """What it was billed for, or until that is there at most: all of its workers, since the first one came. None where it is not known.
+    """What it was billed for, or until that is there at most: all of its workers, since the first one came; since the run was started
+    where this is not the first attempt, as EMR Serverless does not say when the first one's came. None where it is not known.
 
     That leaves requests to S3 out.
     """
@@ -44,10 +45,11 @@ def usd_so_far(seen: Seen, *, architecture: Architecture, now: datetime | None =
 
 
 def _usage_at_most(seen: Seen, architecture: Architecture, now: datetime) -> Usage | None:
-    if not seen.started:
+    since = seen.started if seen.attempt == 1 else seen.created
+    if since is None:
         return None
     try:
         fleet = fleet_of(seen.properties, architecture=architecture)
     except BootstrapError:  # it was started by other means
         return None
-    return fleet.usage(max(MINIMUM_S, ((seen.ended or now) - seen.started).total_seconds()))
+    return fleet.usage(max(MINIMUM_S * seen.attempt, ((seen.ended or now) - since).total_seconds()))

@@ -14,12 +14,13 @@ from job.contract import ENVIRONMENT_PYTHON, IMAGES, RESULTS, Card
 # Archives are unpacked into the working folder of the driver and of each executor, under these names.
 ENVIRONMENT_ALIAS, MODEL_ALIAS = "environment", "model"
 QUOTED = ("name", "tags", "retry-policy", "job-driver", "execution-iam-policy")  # flags of the AWS CLI whose values need it
+PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
+
 PROJECT_TAG, ENVIRONMENT_TAG, RUN_TAG, PROJECT = "verger:project", "verger:environment", "verger:run", "verger"
 
 # The second is for a driver that is lost, which is rare. A run that fails for a reason of its own does so again, and is paid for again:
 # more attempts would multiply that
 ATTEMPTS, MOST_ATTEMPTS = 2, 10  # "Job resiliency", EMR Serverless User Guide: 1 to 10
-PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
 
 
 def parameter_name(environment: str) -> str:

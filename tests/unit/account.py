@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -98,6 +99,23 @@ def saying(monkeypatch: pytest.MonkeyPatch, what: str, **more: Any) -> None:
         said = answer(client, operation, parameters)
         if what in said and operation.startswith("Get"):
             said[what] |= more
+        return said
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+def retried(monkeypatch: pytest.MonkeyPatch, *failures: str, now: datetime | None = None) -> None:
+    """Has the service say that attempts failed, each for a reason, and that another one was made just now. moto knows of no attempts."""
+    answer = botocore.client.BaseClient._make_api_call
+    attempt = {"attempt": len(failures) + 1, "attemptCreatedAt": now or datetime.now(UTC)}
+
+    def call(client: Any, operation: str, parameters: Any) -> Any:
+        if operation == "ListJobRunAttempts":
+            failed = [{"attempt": number, "state": "FAILED", "stateDetails": why} for number, why in enumerate(failures, 1)]
+            return {"jobRunAttempts": [{"attempt": attempt["attempt"], "state": "RUNNING"}, *failed[::-1]]}
+        said = answer(client, operation, parameters)
+        if operation == "GetJobRun":
+            said["jobRun"] |= attempt
         return said
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)

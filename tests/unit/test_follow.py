@@ -21,7 +21,7 @@ from bootstrap.run import Run
 from bootstrap.telling import Lines, say_json
 from job.pace import Pace
 from job.submission import Deployment
-from tests.unit.account import HERE, becoming, put, refusing, refusing_at_first, runs, saying, submitted
+from tests.unit.account import HERE, becoming, put, refusing, refusing_at_first, retried, runs, saying, submitted
 
 pytestmark = pytest.mark.usefixtures("no_way_to_aws")
 
@@ -102,6 +102,68 @@ def test_a_machine_gets_a_document_a_look(
     ]
 
 
+# --- attempts -------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_failed_is_told_of_once_with_its_reason_and_then_the_next_one(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, stream = submitted(deployment), Terminal()
+    runs(deployment)[-1].state = "RUNNING"
+    looks = iter(range(10))
+
+    def sleep(_seconds: float) -> None:
+        look = next(looks)
+        if look in (0, 2):
+            retried(monkeypatch, *("driver\nlost", "disk full")[: 1 + (look > 0)])
+        if look == 3:
+            runs(deployment)[-1].state = "SUCCESS"
+
+    follower(sleep, stream).follow(run)
+    said = [line.rpartition("\x1b[K")[2].partition(" ")[2].partition("  $")[0] for line in stream.getvalue().split("\n")[:-1]]
+    assert said == [
+        "RUNNING",
+        "attempt 1 FAILED: driver lost",
+        "RUNNING  attempt 2",
+        "RUNNING  attempt 2",
+        "attempt 2 FAILED: disk full",
+        "RUNNING  attempt 3",
+        "SUCCESS  attempt 3",
+    ]
+
+
+def test_a_machine_is_told_of_attempts_too(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "SUCCESS"
+    retried(monkeypatch, "driver lost")
+    Follower(say_json).follow(run)
+    said = json.loads(capsys.readouterr().out)
+    assert said["attempt"] == 2
+    assert said["failed_attempts"] == [{"number": 1, "state": "FAILED", "details": "driver lost"}]
+
+
+def test_what_an_attempt_that_was_killed_left_there_is_not_the_next_one_s(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    runs(deployment)[-1].state = "SCHEDULED"
+    put("results/first/.verger/progress.json", PACE.to_json())
+    retried(monkeypatch, "driver lost", now=datetime.now(UTC) + timedelta(minutes=1))
+    follower(becoming(deployment, "SUCCESS"), stream).follow(run)
+    assert "images" not in stream.getvalue()
+
+
+def test_cost_so_far_counts_from_the_run_s_start_once_it_is_tried_again(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, stream = submitted(deployment), io.StringIO()
+    runs(deployment)[-1].state = "RUNNING"
+    now = datetime.now(UTC)
+    saying(monkeypatch, "application", architecture="ARM64")
+    retried(monkeypatch, "driver lost")
+    saying(monkeypatch, "jobRun", createdAt=now - timedelta(hours=1), startedAt=now - timedelta(minutes=1))
+    follower(becoming(deployment, "SUCCESS"), stream).follow(run)
+    assert "$0.7374 at most so far" in stream.getvalue().splitlines()[1]  # as above, for an hour
+
+
 # --- bad ends -------------------------------------------------------------------------------------------------------
 
 
@@ -115,15 +177,20 @@ def test_a_run_that_ends_badly_fails_with_its_reason_on_one_line_and_where_its_l
 
 
 @pytest.mark.parametrize("place", ["SPARK_DRIVER/stdout.gz", "SPARK_DRIVER/stderr.gz", "attempts/2/SPARK_DRIVER/stdout.gz"])
-def test_a_failed_run_s_reason_is_what_the_job_says(deployment: Deployment, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_s_reason_is_what_the_job_says(
+    deployment: Deployment, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = submitted(deployment)
     runs(deployment)[-1].state = "FAILED"
     log(run, "1 / 2 images\nerror: 2 usable images, 4 components asked for\nhint: lower --components or add images\nbye\n", place=place)
     if "attempts" in place:
         log(run, "error: of the first attempt\n", place="attempts/1/SPARK_DRIVER/stdout.gz")
+        retried(monkeypatch, "ExitCode: 1")
     assert main(["follow", run.id, *HERE]) == 1
-    _state, problem, hint, *lines = capsys.readouterr().err.splitlines()
-    assert problem == f"error: run {run.id} FAILED: 2 usable images, 4 components asked for"
+    said = capsys.readouterr().err
+    problem, hint, *lines = said[said.index("error: ") :].splitlines()
+    again = " in attempt 2" if "attempts" in place else ""
+    assert problem == f"error: run {run.id} FAILED{again}: 2 usable images, 4 components asked for"
     assert hint.startswith("hint: lower --components or add images; its logs: s3://")
     assert lines[0] == "  1 / 2 images"
     assert lines[-1] == "  bye"
@@ -149,6 +216,20 @@ def test_where_the_job_says_nothing_the_last_exception_is_the_reason_or_what_the
         follower(becoming(deployment, "FAILED", details="ExitCode: 1")).follow(run)
     assert str(failed.value) == f"run {run.id} FAILED: {cause}"
     assert failed.value.lines[-1].split() == text.splitlines()[-1].split()
+
+
+def test_an_earlier_attempt_s_log_is_not_taken_for_the_last_one_s(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there at once, and the last one's comes later."""
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    retried(monkeypatch, "ExitCode: 1")
+    log(run, "error: of the first attempt\n", place="attempts/1/SPARK_DRIVER/stdout.gz")
+
+    def sleep(_seconds: float) -> None:
+        log(run, "error: of the second\n", place="attempts/2/SPARK_DRIVER/stdout.gz")
+
+    with pytest.raises(BootstrapError, match="FAILED in attempt 2: of the second"):
+        follower(sleep).follow(run)
 
 
 def test_a_log_that_comes_late_is_waited_for(deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ from bootstrap.fleet import fleet_of
 from bootstrap.prices import PRICES
 from bootstrap.run import Run, find_run
 from job.submission import Deployment
-from tests.unit.account import HERE, SPARK, put, runs, saying, submitted
+from tests.unit.account import HERE, SPARK, put, retried, runs, saying, submitted
 
 pytestmark = pytest.mark.usefixtures("no_way_to_aws")
 
@@ -55,6 +55,19 @@ def test_what_is_not_billed_yet_is_said_to_be_so(
     saying(monkeypatch, "jobRun", billedResourceUtilization={"vCPUHour": 0.0})
     assert main(["cost", run.id, *HERE]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_the_cost_of_a_run_that_was_tried_again_says_what_it_rests_on(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(deployment)
+    runs(deployment)[-1].state = "SUCCESS"
+    retried(monkeypatch, "lost")
+    saying(monkeypatch, "jobRun", billedResourceUtilization=BILLED)
+    assert main(["cost", "first", *HERE, "--json"]) == main(["cost", "first", *HERE]) == 0
+    said = capsys.readouterr()
+    assert '"attempt": 2' in said.out
+    assert "note: of 2 attempts" in said.err
 
 
 def test_a_region_without_prices_is_named(
@@ -102,8 +115,8 @@ def test_the_list_of_runs_has_the_latest_first_and_what_each_of_them_did(
     assert latest["usd"] > 0
     assert main(["runs", *HERE]) == 0
     heading, line, _ = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["run", "name", "submitted", "images", "faults", "took", "cost", "state"]
-    assert line.split()[4:] == ["12,345", "5", "2:05", f"${latest['usd']:.4f}", "SUCCESS"]
+    assert heading.split() == ["run", "name", "submitted", "images", "faults", "took", "cost", "attempts", "state"]
+    assert line.split()[4:] == ["12,345", "5", "2:05", f"${latest['usd']:.4f}", "1", "SUCCESS"]
     assert main(["runs", *HERE, "--limit", "1", "--json"]) == 0
     assert [each["run"] for each in json.loads(capsys.readouterr().out)] == [second.id]
 

@@ -189,7 +189,8 @@ def test_a_run_that_may_be_paid_for_is_started_and_ends_when_the_money_does(
     assert long == deployment.timeout_minutes
 
 
-def test_the_money_is_for_all_attempts(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("deployment")
+def test_the_money_is_for_all_attempts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     saying(monkeypatch, "application", architecture="ARM64")
     put("images/a/1.jpg", b"x" * 5000)
     requests = asked(monkeypatch, "StartJobRun")
