@@ -60,12 +60,12 @@ class Account:
     def put(self, key: str, body: bytes) -> None:
         self.aws.client("s3").put_object(Bucket=self.deployment().bucket, Key=key, Body=body)
 
-    def put_pictures(self, folder: Path, *, count: int) -> None:
+    def put_pictures(self, folder: Path, *, count: int, to: str = "images") -> None:
         """So many of each label, and the broken ones, drawn in a folder that is not there yet."""
         make_pictures(folder, count=count)
         for file in folder.rglob("*.*"):
             if not file.name.startswith("."):
-                self.put(f"images/{file.relative_to(folder).as_posix()}", file.read_bytes())
+                self.put(f"{to}/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
     def keys(self, prefix: str) -> list[str]:
         found = self.aws.client("s3").list_objects_v2(Bucket=self.deployment().bucket, Prefix=prefix)
@@ -78,11 +78,11 @@ class Account:
             return str(json.loads(self.aws.run(["bash", "-c", pasted], cwd=self.workspace))["jobRunId"])
         return str(self.aws.client("emr-serverless").start_job_run(**more)["jobRunId"])
 
-    def submit(self, results: str, *more: str) -> subprocess.Popen[str]:
-        """Our own command, which follows the run to its end."""
+    def submit(self, results: str, *more: str, attempts: int = 1) -> subprocess.Popen[str]:
+        """Our own command, which follows the run to its end; tried once, so that what goes wrong is seen, unless it is said otherwise."""
         command = [sys.executable, "-m", "bootstrap", "submit", "--environment", self.environment, "--results", results]
         return subprocess.Popen(
-            [*command, "--wait", "--again", *more],
+            [*command, "--wait", "--again", "--attempts", str(attempts), *more],
             cwd=REPOSITORY,
             env=self.aws.environment,
             stdout=subprocess.PIPE,

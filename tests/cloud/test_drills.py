@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from bootstrap.rehearsal.drills import SERVICE, Drill, Drills
 from job.contract import PROGRESS
 from tests.cloud.account import WAIT_S, Account, is_alive
 
+MANY = 25  # of each label: several tasks' work
 IMAGES, BROKEN = 8, 5  # a picture of each label, and those that are no pictures
 
 
@@ -76,9 +78,14 @@ def succeeds(account: Account, results: str, *more: str) -> None:
     code, run_id, said = ends(account.submit(results, *more))
     assert code == 0, said + account.log(run_id)
     assert {key.rpartition("/")[2] for key in account.keys(f"results/{results}/.verger/")} <= {PROGRESS}
-    body = account.aws.client("s3").get_object(Bucket=account.deployment().bucket, Key=f"results/{results}/summary.json")["Body"].read()
-    featurized = json.loads(body)["featurize"]
+    featurized = summary(account, results)["featurize"]
     assert (featurized["features"], featurized["faults"]) == (IMAGES, BROKEN)
+
+
+def summary(account: Account, results: str) -> dict[str, Any]:
+    """What a run says of itself in its results."""
+    found = account.aws.client("s3").get_object(Bucket=account.deployment().bucket, Key=f"results/{results}/summary.json")
+    return dict(json.loads(found["Body"].read()))
 
 
 @contextmanager
@@ -174,6 +181,32 @@ def test_a_run_that_is_cancelled_and_one_whose_driver_is_killed_stand_in_nobody_
     assert ready.keys("results/again/.verger/owner"), "its lock is left"
 
     succeeds(ready, "again")
+
+
+def test_a_run_whose_driver_is_killed_in_the_middle_goes_on_in_a_second_attempt(ready: Account, tmp_path: Path) -> None:
+    """On its own: nobody starts it again, and what the first attempt has done is not done twice."""
+    ready.put_pictures(tmp_path / "more", count=MANY, to="many")
+    follower = ready.submit("lost", "--", "--images", f"s3://{ready.deployment().bucket}/many/", attempts=2)
+    run_id, driver = begun(ready, "lost")
+    deadline = time.monotonic() + WAIT_S
+    while not any("/features/part-" in key for key in ready.keys("results/lost/")):
+        assert time.monotonic() < deadline, "the first attempt does nothing"
+        time.sleep(0.05)
+    os.kill(driver, signal.SIGKILL)
+
+    code, _, said = ends(follower)
+    run = ready.run(run_id)
+    assert (code, run["state"], run["attempt"]) == (0, "SUCCESS", 2), said
+    assert "attempt 1 FAILED: Job failed" in said
+    assert "SUCCESS  attempt 2" in said
+    emr, application = ready.aws.client("emr-serverless"), ready.deployment().application_id
+    attempts = emr.list_job_run_attempts(applicationId=application, jobRunId=run_id)["jobRunAttempts"]
+    assert [(each["attempt"], each["state"]) for each in attempts] == [(1, "FAILED"), (2, "SUCCESS")]
+    logs = f"logs/applications/{application}/jobs/{run_id}/"
+    assert {key.removeprefix(logs).partition("/SPARK_DRIVER/")[0] for key in ready.keys(logs)} == {"attempts/1", "attempts/2"}
+    featurized = summary(ready, "lost")["featurize"]
+    assert featurized["images"] == MANY * IMAGES + BROKEN
+    assert 0 < featurized["stayed"] <= featurized["images"]
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError"])

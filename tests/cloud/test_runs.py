@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from bootstrap.rehearsal.local import ACCOUNT
 from bootstrap.rehearsal.process import StandIn, stand_in
@@ -24,6 +24,16 @@ TRUST = {
     "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:emr-serverless:us-east-1:{ACCOUNT}:/applications/*"}},
 }
 ALL = {"Effect": "Allow", "Action": ["s3:*", "logs:*"], "Resource": "*"}
+
+
+# A script's first lines: the first run with these arguments ends here
+FAILS_ONCE = f"""
+import boto3, sys
+s3, mark = boto3.client("s3"), f"mark-{{sys.argv[1]}}"
+if not s3.list_objects_v2(Bucket="{BUCKET}", Prefix=mark)["KeyCount"]:
+    s3.put_object(Bucket="{BUCKET}", Key=mark)
+    raise SystemExit(3)
+"""
 
 
 class Bench:
@@ -114,21 +124,29 @@ def test_a_driver_that_fails_fails_the_run_with_its_last_words(bench: Bench) -> 
 
 def test_a_run_is_tried_again_from_the_beginning(bench: Bench) -> None:
     """The second attempt finds what the first one left in the bucket."""
-    script = f"""
-import boto3
-s3 = boto3.client("s3")
-if s3.list_objects_v2(Bucket="{BUCKET}", Prefix="mark").get("KeyCount"):
-    raise SystemExit(0)
-s3.put_object(Bucket="{BUCKET}", Key="mark")
-raise SystemExit(3)
-"""
-    run_id = bench.start(script, retryPolicy={"maxAttempts": 3})
+    run_id = bench.start(
+        FAILS_ONCE, "again", retryPolicy={"maxAttempts": 3}, tags={"whose": "mine"}, confs={"spark.dynamicAllocation.initialExecutors": "0"}
+    )
     run = bench.ended(run_id)
-    assert (run["state"], run["attempt"]) == ("SUCCESS", 2)
+    assert (run["state"], run["attempt"], run["tags"]) == ("SUCCESS", 2, {"whose": "mine"})
+    assert run["billedResourceUtilization"]["vCPUHour"] == pytest.approx(2 * 4 / 60, abs=1e-3), "a minute of the driver for each attempt"
     attempts = bench.emr.list_job_run_attempts(applicationId=bench.application, jobRunId=run_id)["jobRunAttempts"]
     assert [each["state"] for each in attempts] == ["FAILED", "SUCCESS"]
     assert "ExitCode: 3" in bench.look(run_id, attempt=1)["stateDetails"]
     assert bench.said(run_id, attempt="/attempts/2") == ""
+
+
+def test_a_run_that_fails_in_each_attempt_fails(bench: Bench) -> None:
+    run_id = bench.start("raise SystemExit(3)", retryPolicy={"maxAttempts": 2})
+    run = bench.ended(run_id)
+    assert (run["state"], run["attempt"]) == ("FAILED", 2)
+    assert {bench.look(run_id, attempt=number)["state"] for number in (1, 2)} == {"FAILED"}
+
+
+@pytest.mark.parametrize("attempts", [0, 11])
+def test_a_number_of_attempts_that_cannot_be_is_refused(bench: Bench, attempts: int) -> None:
+    with pytest.raises((ClientError, ParamValidationError), match="maxAttempts"):
+        bench.start("pass", retryPolicy={"maxAttempts": attempts})
 
 
 def test_a_run_that_is_cancelled_ends_its_processes(bench: Bench) -> None:
@@ -143,6 +161,18 @@ def test_a_run_that_is_cancelled_ends_its_processes(bench: Bench) -> None:
     assert not is_alive(int(number))
     with pytest.raises(ClientError, match="cannot be cancelled"):
         bench.emr.cancel_job_run(applicationId=bench.application, jobRunId=run_id)
+
+
+def test_a_run_that_is_cancelled_is_not_tried_again(bench: Bench) -> None:
+    """Neither in its first attempt nor in its second."""
+    mark = f"import boto3, sys, time; boto3.client('s3').put_object(Bucket='{BUCKET}', Key=sys.argv[1], Body=b'here')"
+    for number, script in enumerate((f"{mark}; time.sleep(300)", f"{FAILS_ONCE}{mark}; time.sleep(300)"), 1):
+        run_id = bench.start(script, f"cancelled-{number}", retryPolicy={"maxAttempts": 3})
+        assert _body(bench, f"cancelled-{number}") == "here"
+        bench.emr.cancel_job_run(applicationId=bench.application, jobRunId=run_id, shutdownGracePeriodInSeconds=0)
+        assert (bench.ended(run_id)["state"], bench.look(run_id)["attempt"]) == ("CANCELLED", number)
+        attempts = bench.emr.list_job_run_attempts(applicationId=bench.application, jobRunId=run_id)["jobRunAttempts"]
+        assert [each["state"] for each in attempts] == ["FAILED"] * (number - 1) + ["CANCELLED"]
 
 
 def test_the_same_token_is_the_same_run_and_another_request_with_it_is_refused(bench: Bench) -> None:

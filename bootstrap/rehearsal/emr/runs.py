@@ -20,13 +20,15 @@ MINIMUM_S = 60  # that a worker is billed for
 
 @dataclass(slots=True)
 class Tried:
-    """An attempt, as the API shows it."""
+    """An attempt, as the API shows it; started, ended: of its driver, 0 before that."""
 
     number: int
     state: str = "PENDING"
     details: str = ""
     created: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
+    started: float = 0.0
+    ended: float = 0.0
 
 
 class Run:
@@ -36,7 +38,6 @@ class Run:
         self.application, self.request, self.id = application, request, new_id()
         self.state, self.details = "SUBMITTED", ""
         self.created = self.updated = time.time()
-        self.started = self.ended = 0.0
         self.tried: list[Tried] = []
         self.settings: RunSettings = run_settings(application, request)
         self._cancelled = threading.Event()
@@ -47,6 +48,16 @@ class Run:
     @property
     def arn(self) -> str:
         return f"{self.application.arn}/jobruns/{self.id}"
+
+    @property
+    def started(self) -> float:
+        """The driver of the first attempt."""
+        return self.tried[0].started if self.tried else 0.0
+
+    @property
+    def ended(self) -> float:
+        """The driver of the last attempt that had one."""
+        return max((each.ended for each in self.tried), default=0.0)
 
     def start(self, site: Site) -> None:
         self.application.running += 1
@@ -89,17 +100,20 @@ class Run:
         self.application.become("STARTED")
         place = f"applications/{self.application.id}/jobs/{self.id}" + (f"/attempts/{number}" if retried else "")
         self._attempt = Attempt(site, self.application, self.request, self.settings, run_id=self.id, place=place)
+        if self._cancelled.is_set():  # after the look above, and before there was an attempt to end
+            return None
         self._become("RUNNING")
-        self.started = self.started or time.time()
+        tried = self.tried[-1]
+        tried.started = time.time()
         try:
             failure = self._attempt.carry_out()
         except TimedOut as error:
             self._cancelled.set()
             self._why = failure = f"JobRun timed out after {error.minutes:g} minutes"
         finally:
-            self.ended = time.time()
+            tried.ended = time.time()
         if failure and not self._cancelled.is_set():
-            self.tried[-1].state, self.tried[-1].details = "FAILED", failure[:DETAILS]
+            tried.state, tried.details, tried.updated = "FAILED", failure[:DETAILS], tried.ended
         return failure
 
     def _finish(self, failure: str | None) -> None:
@@ -118,8 +132,8 @@ class Run:
             self.tried[-1].state, self.tried[-1].details, self.tried[-1].updated = state, self.details, self.updated
 
     def billed(self) -> dict[str, float]:
-        """vCPU, memory and storage hours: every worker from the start to the end, and a minute at least."""
-        seconds = max(MINIMUM_S, self.ended - self.started)
+        """vCPU, memory and storage hours: every worker of each attempt from its start to its end, and a minute at least."""
+        seconds = sum(max(MINIMUM_S, each.ended - each.started) for each in self.tried if each.started)
         workers = self.settings.workers
         hours = seconds / 3600
         return {
@@ -138,7 +152,7 @@ class Run:
         made |= {"tags": self.request.get("tags", {}), "totalExecutionDurationSeconds": int(max(0.0, self.ended - self.started))}
         if self.started:
             made |= {"startedAt": self.started, "queuedDurationMilliseconds": 0}
-        if self.ended and self.state not in (*ACTIVE, "CANCELLING"):
+        if self.started and self.state not in (*ACTIVE, "CANCELLING"):
             billed = self.billed()
             made |= {"endedAt": self.ended, "billedResourceUtilization": billed, "totalResourceUtilization": billed}
         return made

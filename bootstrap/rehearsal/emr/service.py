@@ -18,6 +18,7 @@ from bootstrap.rehearsal.identity import Identity
 Json = dict[str, Any]
 
 PAGE = 50  # runs in an answer of ListJobRuns
+MOST_ATTEMPTS = 10  # of a run ("Job resiliency", User Guide)
 MOST_LETTERS = 2048  # of a run's own policy (botocore, PolicyDocument)
 
 
@@ -106,6 +107,8 @@ class Service:
             raise Refused("ValidationException", f"Execution role {run.request['executionRoleArn']} is no role")
         if (minutes := run.request.get("executionTimeoutMinutes")) is not None and not 5 <= minutes <= 10_080:
             raise Refused("ValidationException", f"executionTimeoutMinutes {minutes} is not between 5 and 10080")
+        if (attempts := run.request.get("retryPolicy", {}).get("maxAttempts", 1)) > MOST_ATTEMPTS:
+            raise Refused("ValidationException", f"maxAttempts {attempts} is more than {MOST_ATTEMPTS}")
         if (letters := len(run.request.get("executionIamPolicy", {}).get("policy", ""))) > MOST_LETTERS:
             raise Refused("ValidationException", f"executionIamPolicy has {letters} letters, more than {MOST_LETTERS}")
 
