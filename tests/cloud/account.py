@@ -72,10 +72,10 @@ class Account:
         return [each["Key"] for each in found.get("Contents", ())]
 
     def start(self, **more: Any) -> str:
-        """Starts the run whose command the stack prints, with other settings where they are given."""
+        """Starts the run whose command the stack prints, to be tried once, or another one where settings are given."""
         pasted = self.outputs()["StartJobRun"]
         if not more:
-            return str(json.loads(self.aws.run(["bash", "-c", pasted], cwd=self.workspace))["jobRunId"])
+            return str(json.loads(self.aws.run(["bash", "-c", f"{pasted} --retry-policy maxAttempts=1"], cwd=self.workspace))["jobRunId"])
         return str(self.aws.client("emr-serverless").start_job_run(**more)["jobRunId"])
 
     def submit(self, results: str, *more: str, attempts: int = 1) -> subprocess.Popen[str]:
@@ -111,13 +111,11 @@ class Account:
         return dict(found["jobRun"])
 
     def log(self, run_id: str) -> str:
-        """What the driver said, "" where it did not start."""
+        """What the driver said, in all attempts, "" where it did not start."""
         s3, deployment = self.aws.client("s3"), self.deployment()
-        key = f"logs/applications/{deployment.application_id}/jobs/{run_id}/{WORKER}/stdout.gz"
-        try:
-            return gzip.decompress(s3.get_object(Bucket=deployment.bucket, Key=key)["Body"].read()).decode()
-        except s3.exceptions.NoSuchKey:
-            return ""
+        logs = self.keys(f"logs/applications/{deployment.application_id}/jobs/{run_id}/")
+        found = [s3.get_object(Bucket=deployment.bucket, Key=key) for key in logs if key.endswith(f"{WORKER}/stdout.gz")]
+        return "".join(gzip.decompress(each["Body"].read()).decode() for each in found)
 
     def ended(self, run_id: str) -> dict[str, Any]:
         return wait_for_end(lambda: self.run(run_id))

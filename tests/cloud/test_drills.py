@@ -183,10 +183,19 @@ def test_a_run_that_is_cancelled_and_one_whose_driver_is_killed_stand_in_nobody_
     succeeds(ready, "again")
 
 
-def test_a_run_whose_driver_is_killed_in_the_middle_goes_on_in_a_second_attempt(ready: Account, tmp_path: Path) -> None:
+@pytest.fixture
+def many(ready: Account, tmp_path: Path) -> Iterator[str]:
+    """A folder of more images, for as long as a test lasts."""
+    folder = "images/many"
+    ready.put_pictures(tmp_path / "many", count=MANY, to=folder)
+    yield f"s3://{ready.deployment().bucket}/{folder}/"
+    for key in ready.keys(f"{folder}/"):
+        ready.aws.client("s3").delete_object(Bucket=ready.deployment().bucket, Key=key)
+
+
+def test_a_run_whose_driver_is_killed_in_the_middle_goes_on_in_a_second_attempt(ready: Account, many: str) -> None:
     """On its own: nobody starts it again, and what the first attempt has done is not done twice."""
-    ready.put_pictures(tmp_path / "more", count=MANY, to="many")
-    follower = ready.submit("lost", "--", "--images", f"s3://{ready.deployment().bucket}/many/", attempts=2)
+    follower = ready.submit("lost", "--", "--images", many, attempts=2)
     run_id, driver = begun(ready, "lost")
     deadline = time.monotonic() + WAIT_S
     while not any("/features/part-" in key for key in ready.keys("results/lost/")):

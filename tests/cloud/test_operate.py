@@ -66,7 +66,7 @@ def test_a_run_that_fails_ends_the_follower_with_the_job_s_own_reason(account: A
     failed = operate(account, "submit", "--results", "two", "--wait", "--", "--components", "500", code=1)
     _, problem, hint, *lines = failed.stderr[failed.stderr.index("error: ") - 1 :].splitlines()
     assert problem.startswith("error: run ")
-    assert "FAILED: " in problem
+    assert "FAILED in attempt 2: " in problem
     assert "500 components" in problem
     assert "--components" in hint
     assert any("500 components" in line for line in lines)
@@ -87,7 +87,7 @@ def test_a_run_that_is_cancelled_ends_its_follower(account: Account) -> None:
 def test_a_run_that_reaches_outside_of_its_own_prefixes_is_denied(account: Account, argument: str, elsewhere: str, action: str) -> None:
     """With a policy that was made for other arguments; its role would allow it."""
     deployment = account.deployment()
-    request = request_of(Order("dev", "four"), deployment)
+    request = request_of(Order("dev", "four", attempts=1), deployment)
     arguments = request["jobDriver"]["sparkSubmit"]["entryPointArguments"]
     arguments[arguments.index(argument) + 1] = f"s3://{deployment.bucket}/{elsewhere}"
     run_id = account.start(**request, clientToken=elsewhere.replace("/", "-"))
