@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +48,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-cost", type=positive, metavar="USD", help="start nothing that is estimated to cost more, and no longer a run (default: any)")
     add("--dry-run", action="store_true", help="print the AWS CLI's command instead of starting anything")
+    add("--json", action="store_true", help="the run, the looks at it and a dry run's request as lines of JSON (default: for a person)")
     add("arguments", nargs="*", metavar="-- ARGUMENT", help="further arguments of the job, such as -- --components 50")
     parser.set_defaults(run=_submit)
 
@@ -61,12 +63,13 @@ def _submit(flags: argparse.Namespace) -> None:
     if flags.max_cost is not None:
         deployment = within_budget(deployment, arguments_of(order, deployment), usd=flags.max_cost, attempts=attempts)
     if flags.dry_run:
-        print(command(request_of(order, deployment), region=deployment.region))
+        request = request_of(order, deployment)
+        print(json.dumps(request) if flags.json else command(request, region=deployment.region))
         return
     run = start(order, deployment)
-    print(run.id, flush=True)
+    print(json.dumps({"run": run.id, "name": order.results}) if flags.json else run.id, flush=True)
     if flags.wait:
-        _follow_to_end(run, as_json=False)
+        _follow_to_end(run, as_json=flags.json)
 
 
 def _add_follow(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,14 @@ def test_a_run_is_what_was_deployed_and_its_id_is_all_that_stdout_gets(deploymen
     assert f"spark.submit.pyFiles={deployment.job_package}" in spark["sparkSubmitParameters"]
 
 
+def test_machines_are_told_the_run_and_a_dry_runs_request_as_json(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGV, "--json", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out) == request_of(Order("dev", "first"), deployment)
+    assert main([*ARGV, "--json"]) == 0
+    (run,) = runs(deployment)
+    assert json.loads(capsys.readouterr().out) == {"run": run.id, "name": "first"}
+
+
 def test_a_run_says_whose_it_is_and_how_often_it_is_tried(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = asked(monkeypatch, "StartJobRun")
     assert main(ARGV) == main([*ARGV, "--attempts", "1"]) == 0
