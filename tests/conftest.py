@@ -26,7 +26,7 @@ def lacking(what: str) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real images and weights, which are never part of the repository: tests of them are skipped where they are not."""
-    folder = Path(os.environ.get("VERGER_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = Path(os.environ.get("VERGER_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no shared data in {folder}; set VERGER_SHARED_DATA")
     return folder
