@@ -94,7 +94,7 @@ lock: $(DEV)/.ready ## resolve requirements/*.in again
 	    --no-header $$name.in --output-file $$name.txt; done
 
 clean: ## remove what was built; the virtual environments and node_modules stay
-	rm -rf $(BUILD) cdk.out && git worktree prune .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(BUILD) cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis && git worktree prune
 
 $(DEV)/.ready: requirements/dev.txt
 	$(call install,$(DEV),requirements/dev.txt)
