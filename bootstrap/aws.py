@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,8 +51,12 @@ class Unreachable(BootstrapError):
 
 
 def client(service: str, *, region: str | None, connections: int = 10) -> Any:
-    """A boto3 client that retries; region None is the one of the profile or of AWS_REGION. connections: requests at once."""
+    """A boto3 client that retries. connections: requests at once.
+
+    region None is that of AWS_REGION, as in AWS' other tools, which boto3 itself does not read; else of AWS_DEFAULT_REGION or the profile.
+    """
     retries = {"mode": "standard", "total_max_attempts": RETRIES}
+    region = region or os.environ.get("AWS_REGION") or None
     return boto3.client(service, region_name=region, config=Config(retries=retries, max_pool_connections=connections))
 
 
@@ -73,6 +78,10 @@ def foreseen(doing: str) -> Iterator[None]:
         raise _kind(code)(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
     except boto.NoCredentialsError as error:
         raise BootstrapError(f"{doing}: no AWS credentials", "aws configure sso, or set AWS_PROFILE") from error
+    except boto.ProfileNotFound as error:
+        raise BootstrapError(
+            f"{doing}: {_line(str(error))}", "AWS_PROFILE names it; aws configure list-profiles has those that there are"
+        ) from error
     except boto.NoRegionError as error:
         raise BootstrapError(f"{doing}: no region", "--region, or set AWS_REGION") from error
     except NO_RENEWAL as error:

@@ -97,7 +97,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):  # moto does not answer for an endpoint of this machine
             patch.delenv(name)
-        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):  # ours, and what moto's side of it looks at
+            patch.setenv(name, REGION)
         patch.setattr(boto3, "DEFAULT_SESSION", None)
         patch.setattr(ServiceQuotasBackend, "get_service_quota", ServiceQuotasBackend.get_service_quota)  # put back afterwards
         patch.setattr(IamResponse, "simulate_principal_policy", None, raising=False)

@@ -148,6 +148,31 @@ def test_without_credentials_or_region_one_line_says_so(argv: list[str], said: s
     assert hint.startswith("hint: ")
 
 
+@pytest.mark.usefixtures("deployment")
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_may_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 alone knows the second only."""
+    monkeypatch.setenv(name, REGION)
+    assert find_deployment("dev", region=None).region == REGION
+
+
+@pytest.mark.usefixtures("deployment")
+def test_the_command_line_s_region_comes_before_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert find_deployment("dev", region=REGION).region == REGION
+
+
+def test_a_profile_that_is_not_there_is_named_and_where_its_name_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert main(ARGV) == 1
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert "(nobody) could not be found" in problem
+    assert "AWS_PROFILE" in hint
+
+
 @pytest.mark.usefixtures("aws")
 def test_a_parameter_of_another_version_is_one_line() -> None:
     boto3.client("ssm", REGION).put_parameter(Name=parameter_name("dev"), Value='{"bucket": "b"}', Type="String")
