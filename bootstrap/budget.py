@@ -8,7 +8,7 @@ from math import floor
 
 from bootstrap.aws import client, foreseen
 from bootstrap.costs import HOUR_S, Estimate, Fleet, Workload, computing, estimate, measured_rate
-from bootstrap.errors import BootstrapError
+from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.fleet import fleet_of
 from bootstrap.locations import Location, is_list, locations_in
 from bootstrap.prices import Prices, prices_in
@@ -52,7 +52,7 @@ def count_images(arguments: Sequence[str], *, region: str) -> Iterator[tuple[int
     named = values_of(arguments, "--images")
     if any(map(is_list, named)):
         raise BootstrapError("--max-cost cannot count the images of a list", "python -m bootstrap estimate --images N, and then without it")
-    most = int(next(iter(values_of(arguments, "--limit")[-1:]), 0))
+    most = _limit(arguments)
     images = size = 0
     for folder in locations_in(named):
         for sizes in _pages(folder, region=region):
@@ -62,6 +62,15 @@ def count_images(arguments: Sequence[str], *, region: str) -> Iterator[tuple[int
                 return
             if images:
                 yield images, max(1, size)
+
+
+def _limit(arguments: Sequence[str]) -> int:
+    """The job's --limit, 0 where there is none. UsageError for what is no number."""
+    for said in values_of(arguments, "--limit")[-1:]:
+        if not said.isdecimal() or not int(said):
+            raise UsageError(f"--limit {said!r} is no whole number of at least 1", "it is the job's: -- --limit N")
+        return int(said)
+    return 0
 
 
 def _pages(folder: Location, *, region: str) -> Iterator[list[int]]:

@@ -26,8 +26,8 @@ class Rows:
 
 def verify_results(folder: Path) -> Rows:
     """The rows of the datasets in `folder`. BootstrapError where one is not whole."""
-    card = _card(folder / FEATURES / FEATURIZE_CARD)
-    rows = Rows(int(card["images"]), _rows_in(folder / FEATURES), _rows_in(folder / FAULTS), _projections(folder))
+    card = _card(folder / FEATURES / FEATURIZE_CARD, "images", FEATURES, FAULTS)
+    rows = Rows(card["images"], _rows_in(folder / FEATURES), _rows_in(folder / FAULTS), _projections(folder))
     for name, found in ((FEATURES, rows.features), (FAULTS, rows.faults)):
         if found != card[name]:
             raise _different(folder / name, found, card[name])
@@ -41,18 +41,23 @@ def verify_results(folder: Path) -> Rows:
 def _projections(folder: Path) -> int | None:
     if not ((folder / PROJECTIONS).is_dir() or (folder / PROJECTIONS_CSV).is_dir()):
         return None
-    card, found = _card(folder / PROJECTIONS / PROJECT_CARD), _rows_in(folder / PROJECTIONS)
+    card, found = _card(folder / PROJECTIONS / PROJECT_CARD, "rows"), _rows_in(folder / PROJECTIONS)
     if found != card["rows"]:
         raise _different(folder / PROJECTIONS, found, card["rows"])
     return found
 
 
-def _card(file: Path) -> dict[str, Any]:
+def _card(file: Path, *counts: str) -> dict[str, Any]:
+    """What a dataset says of itself, with these counts in it."""
     try:
         card: dict[str, Any] = json.loads(file.read_text())
+        return card | {name: int(card[name]) for name in counts}
     except FileNotFoundError as error:
         raise BootstrapError(f"{file.parent} is not whole: it has no {file.name}", "its run did not get so far; run it again") from error
-    return card
+    except (ValueError, KeyError, TypeError) as error:
+        raise BootstrapError(
+            f"{file} is no card of this version: {error}", "fetch again into a new folder, with the version that the run is of"
+        ) from error
 
 
 def _rows_in(folder: Path) -> int:

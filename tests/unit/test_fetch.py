@@ -204,6 +204,13 @@ def test_a_dataset_without_its_card_is_not_whole(seen: Seen, tmp_path: Path, mis
     assert [path.name for path in (tmp_path / "out").iterdir()] == [HALF]
 
 
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", '{"images": "many", "features": 3, "faults": 1}'])
+def test_a_card_that_is_damaged_or_of_another_version_is_named(local: Path, damaged: str) -> None:
+    (local / "features" / "_featurize.json").write_text(damaged)
+    with pytest.raises(BootstrapError, match=r"_featurize\.json is no card of this version"):
+        verify_results(local)
+
+
 @pytest.mark.parametrize("lost", ["features/part-1.parquet", "faults/part-0.parquet", "projections/part-0.parquet"])
 def test_rows_that_the_card_counts_and_no_file_has_are_noticed(local: Path, lost: str) -> None:
     assert verify_results(local) == Rows(4, 3, 1, 3)

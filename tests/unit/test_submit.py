@@ -259,6 +259,14 @@ def test_what_cannot_be_estimated_is_not_started(further: list[str], said: str, 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("limit", ["many", "0", "-1", "2.5"])
+def test_a_limit_that_is_none_is_a_wrong_command_line(deployment: Deployment, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    put("images/1.jpg", b"x" * 100)
+    assert main([*ARGV, "--max-cost", "1", "--", f"--limit={limit}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --limit {limit!r} is no whole number")
+    assert not runs(deployment)
+
+
 @pytest.mark.usefixtures("no_way_to_aws")
 @pytest.mark.parametrize("usd", ["0", "-1", "nan", "inf", "much"])
 def test_a_cost_that_is_none_is_a_wrong_command_line(usd: str, capsys: pytest.CaptureFixture[str]) -> None:
