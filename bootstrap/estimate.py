@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from bootstrap.costs import IMAGE_BYTES, Estimate, Fleet, Group, Item, Worker, Workload, estimate, measured_rate
-from bootstrap.prices import FREE_DISK_GB, PRICES
+from bootstrap.prices import FREE_DISK_GB, PRICES, dollars
 
 MOST_IMAGES, MOST_EXECUTORS = 10**12, 1000
 LEAST, MOST = 0.001, 10**9  # of bytes, rates and seconds: beyond, it is a slip of the finger
@@ -117,11 +117,11 @@ def as_table(work: Workload, fleet: Fleet, *, region: str) -> str:
         "",
     ]
     for group, heading in HEADINGS.items():
-        lines.append(f"{heading:<52}{_usd(found.usd_of(group)):>12}")
+        lines.append(f"{heading:<52}{dollars(found.usd_of(group)):>12}")
         lines += [_item(item) for item in found.items if item.group == group and item.quantity]
-    lines += [f"{'all of it, with one run and one month':<52}{_usd(found.usd):>12}", ""]
+    lines += [f"{'all of it, with one run and one month':<52}{dollars(found.usd):>12}", ""]
     for other, bill in _others(work, fleet, region):
-        lines.append(f"if the rate is {_rate(other.rate)}: a run costs {_usd(bill.usd_of('run'))} and takes {_clock(bill.wall_s)}")
+        lines.append(f"if the rate is {_rate(other.rate)}: a run costs {dollars(bill.usd_of('run'))} and takes {_clock(bill.wall_s)}")
     return "\n".join(lines)
 
 
@@ -132,7 +132,7 @@ def _others(work: Workload, fleet: Fleet, region: str) -> list[tuple[Workload, E
 
 def _item(item: Item) -> str:
     quantity = f"{item.quantity:,}" if isinstance(item.quantity, int) else f"{item.quantity:,.2f}"
-    return f"  {item.name:<21}{quantity:>14} {item.unit:<14}{_usd(item.usd):>12}"
+    return f"  {item.name:<21}{quantity:>14} {item.unit:<14}{dollars(item.usd):>12}"
 
 
 def _row(name: str, value: str) -> str:
@@ -146,10 +146,6 @@ def _size(worker: Worker) -> str:
 
 def _rate(rate: float) -> str:
     return f"{rate:,.1f}" if rate >= 1 else f"{rate:.2g}"
-
-
-def _usd(usd: float) -> str:
-    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
 
 
 def _clock(seconds: int) -> str:

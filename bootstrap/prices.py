@@ -97,6 +97,11 @@ PRICES = {
 }
 
 
+def dollars(usd: float) -> str:
+    """A sum as text; below a dollar with hundredths of a cent."""
+    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
+
+
 def prices_in(region: str) -> Prices:
     """BootstrapError where the table has none."""
     if region not in PRICES:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from bootstrap.follow import Moment
+from bootstrap.prices import dollars
 from bootstrap.run import Attempt
 from job.pace import clock
 
@@ -44,7 +45,7 @@ def failure_of(attempt: Attempt) -> str:
 def line_of(moment: Moment) -> str:
     """State, images, cost."""
     again = f"attempt {moment.seen.attempt}" if moment.seen.attempt > 1 else ""
-    cost = "" if moment.usd is None else f"{_usd(moment.usd)}{'' if moment.seen.billed else ' at most so far'}"
+    cost = "" if moment.usd is None else f"{dollars(moment.usd)}{'' if moment.seen.billed else ' at most so far'}"
     return "  ".join(part for part in (moment.seen.state, again, str(moment.pace or ""), cost) if part)
 
 
@@ -90,14 +91,10 @@ def row_of(moment: Moment) -> Row:
         f"{pace.done:,}" if pace else "",
         f"{pace.faults:,}" if pace else "",
         "" if seen.seconds is None else clock(seen.seconds),
-        "" if moment.usd is None else f"{'' if seen.billed else '≤ '}{_usd(moment.usd)}",
+        "" if moment.usd is None else f"{'' if seen.billed else '≤ '}{dollars(moment.usd)}",
         str(seen.attempt),
         seen.state,
     )
-
-
-def _usd(usd: float) -> str:
-    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
 
 
 def _iso(moment: datetime | None) -> str | None:
