@@ -202,10 +202,10 @@ def _add_stage(parser: argparse.ArgumentParser) -> None:
 
 
 def _stage(flags: argparse.Namespace) -> None:
+    from bootstrap.locations import Location
     from bootstrap.stage import stage
-    from bootstrap.upload import Target
 
-    stage(flags.source, Target.parse(flags.target), region=flags.region, dry=flags.dry_run, as_json=flags.json)
+    stage(flags.source, Location.parse(flags.target), region=flags.region, dry=flags.dry_run, as_json=flags.json)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from bootstrap.errors import UsageError
 
 SCHEMES = ("s3", "s3a", "s3n")  # the last two are Hadoop's names of the same
 
@@ -16,6 +19,14 @@ class Location:
 
     bucket: str
     key: str
+
+    @classmethod
+    def parse(cls, location: str) -> Location:
+        """What s3://bucket/folder means, with or without a slash at its end. UsageError where it means nothing."""
+        found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", location, re.DOTALL)
+        if not found:
+            raise UsageError(f"{location!r} is no place in S3", "s3://BUCKET/images/")
+        return cls(found[1], (found[2] or "").rstrip("/"))
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"

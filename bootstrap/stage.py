@@ -12,7 +12,8 @@ from bootstrap.aws import client, foreseen
 from bootstrap.console import Column, bar, print_json, print_table, printable
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.folder import Failure, File, Listing, list_folder
-from bootstrap.upload import REQUESTS, Outcome, Target, Uploader, at_once
+from bootstrap.locations import Location
+from bootstrap.upload import REQUESTS, Outcome, Uploader, at_once
 
 FEW = 3  # names in a message
 PATIENCE = REQUESTS  # files that S3 refuses one after another, before it is not the files
@@ -50,7 +51,7 @@ class Totals:
         print(f"failed: {printable(failure.name)}: {failure.reason}", file=sys.stderr)
 
 
-def stage(source: str, target: Target, *, region: str | None, dry: bool, as_json: bool) -> None:
+def stage(source: str, target: Location, *, region: str | None, dry: bool, as_json: bool) -> None:
     """Has all files of `source` in `target`, uploads those that are not there, and prints totals.
 
     BootstrapError where some failed, after all others are there; where S3 or the network fails, at once.
@@ -70,12 +71,15 @@ def stage(source: str, target: Target, *, region: str | None, dry: bool, as_json
         raise BootstrapError(f"{len(failures)} of {totals.files} files failed: {few}", hint)
 
 
-def _upload(listing: Listing, target: Target, *, region: str | None, dry: bool) -> Totals:
+def _upload(listing: Listing, target: Location, *, region: str | None, dry: bool) -> Totals:
     totals, start, refused = Totals(len(listing.files) + len(listing.failures)), time.monotonic(), 0
     for failure in listing.failures:
         totals.fail(failure)
     try:
-        with foreseen(f"uploading to {target}"), bar("uploading", total=sum(file.size for file in listing.files)) as advance:
+        with (
+            foreseen(f"uploading to s3://{target.bucket}/{target.prefix}"),
+            bar("uploading", total=sum(file.size for file in listing.files)) as advance,
+        ):
             uploader = Uploader(client("s3", region=region, connections=REQUESTS), target, dry=dry)
             for file, outcome in zip(listing.files, at_once(uploader.bring, listing.files), strict=True):
                 totals.count(file, outcome)

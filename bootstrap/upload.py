@@ -9,19 +9,17 @@ An object without a CRC32 of the whole, as other tools may leave it, is uploaded
 from __future__ import annotations
 
 import base64
-import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bootstrap.errors import UsageError
 from bootstrap.folder import Failure, File
+from bootstrap.locations import Location
 
 REQUESTS = 32  # at once: an object of 5 KB takes 20 to 50 ms, nearly all of it waiting
 AHEAD = 4 * REQUESTS
@@ -37,30 +35,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A folder in S3: all keys that begin with `prefix`, which ends with a slash or is empty."""
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, location: str) -> Target:
-        """What s3://bucket/folder means, with or without a slash at its end. UsageError where it means nothing."""
-        found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", location, re.DOTALL)
-        if not found:
-            raise UsageError(f"{location!r} is no place in S3", "s3://BUCKET/images/")
-        prefix = (found[2] or "").rstrip("/")
-        return cls(found[1], f"{prefix}/" if prefix else "")
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}"
-
-
 class Uploader:
-    """Brings files to one target. sizes: of the objects that are there, by key; dry: nothing is written."""
+    """Brings files to one folder. sizes: of the objects that are there, by key; dry: nothing is written."""
 
-    def __init__(self, s3: Any, target: Target, *, dry: bool = False) -> None:
+    def __init__(self, s3: Any, target: Location, *, dry: bool = False) -> None:
         self._s3, self._target, self._dry = s3, target, dry
         self._sizes = dict(_sizes(s3, target))
 
@@ -105,7 +83,7 @@ class Uploader:
             manager.upload(file.path, self._target.bucket, key, claims).result()
 
 
-def _sizes(s3: Any, target: Target) -> Iterator[tuple[str, int]]:
+def _sizes(s3: Any, target: Location) -> Iterator[tuple[str, int]]:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=target.bucket, Prefix=target.prefix):
         for found in page.get("Contents", ()):
             yield found["Key"], found["Size"]

@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from bootstrap import stage, upload
 from bootstrap.cli import main
 from bootstrap.folder import EMPTY, HIDDEN, LINKED, SPECIAL, File, list_folder
-from bootstrap.upload import Target, Uploader, at_once, crc32_of
+from bootstrap.locations import Location
+from bootstrap.upload import Uploader, at_once, crc32_of
 from job import s3
 from job.sources.folders import Walk, follow
 from job.sources.readers import LocalReader
@@ -394,7 +395,8 @@ def test_a_target_that_is_no_place_in_s3_is_a_usage_error(location: str, photos:
     [("s3://bucket", ""), ("s3://bucket/", ""), ("s3://bucket/images", "images/"), ("s3://bucket/a b/c//", "a b/c/")],
 )
 def test_a_target_means_the_folder_with_or_without_a_slash(location: str, prefix: str) -> None:
-    assert Target.parse(location) == Target("bucket", prefix)
+    assert Location.parse(location) == Location("bucket", prefix.rstrip("/"))
+    assert Location.parse(location).prefix == prefix
 
 
 def test_a_source_that_is_no_folder_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
