@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ from bootstrap.forecast import add_forecast
 from bootstrap.operate import add_runs_verbs
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
+
+HINT_TARGET = "what the application has, by infra/environments.toml; make environment ENV=dev looks it up"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,15 +76,20 @@ def _add_rehearse(parser: argparse.ArgumentParser) -> None:
     add("--environment", default="dev", metavar="NAME", help="one of infra/environments.toml (default: dev)")
     add("--images", type=Path, metavar="DIR", help="folder of images (default: pictures drawn for it)")
     add("--keep", action="store_true", help="leave its folder: logs, results, the copy that was deployed (default: removed)")
+    add("--json", action="store_true", help="the steps for a machine (default: a line each)")
     parser.set_defaults(run=_rehearse)
 
 
 def _rehearse(flags: argparse.Namespace) -> None:
+    from bootstrap.console import print_json
     from bootstrap.rehearsal.rehearse import rehearse
 
     if flags.images and not flags.images.is_dir():
-        raise UsageError(f"--images {flags.images}: no such folder")
+        raise UsageError(f"--images {flags.images}: no such folder", "name one that is there, or none: then pictures are drawn")
     steps = rehearse(flags.environment, images=flags.images, keep=flags.keep)
+    if flags.json:
+        print_json([asdict(step) for step in steps])
+        return
     for step in steps:
         print(f"{step.seconds:6.1f} s  {step.name:26} {step.said}")
     print(f"{sum(step.seconds for step in steps):6.1f} s  in all")
@@ -110,9 +118,11 @@ def _compile(flags: argparse.Namespace) -> None:
     from bootstrap.compile import Recipe, compile_model
 
     if not 0 < flags.alpha <= 10:
-        raise UsageError(f"--alpha {flags.alpha:g}: a width multiplier is above 0, and 1.0 for most weights")
+        raise UsageError(f"--alpha {flags.alpha:g}: a width multiplier is above 0 and at most 10", "1.0 for most weights")
     if flags.parity_images and not flags.parity_images.is_dir():
-        raise UsageError(f"--parity-images {flags.parity_images}: no such folder")
+        raise UsageError(
+            f"--parity-images {flags.parity_images}: no such folder", "name one that is there, or none: generated ones will do"
+        )
     card = compile_model(Recipe(BACKBONES[flags.backbone], flags.weights, flags.alpha, flags.parity_images), out=flags.out)
     print(
         f"{card.backbone}: {card.feature_length} features, parity error {card.parity_error:.1e} on {card.parity_images} pictures"
@@ -164,9 +174,11 @@ def _environment(flags: argparse.Namespace) -> None:
     try:
         release = release_of(flags.release)
     except ValueError as error:
-        raise UsageError(f"--release {error}") from error
+        raise UsageError(f"--release {error}", HINT_TARGET) from error
     if flags.architecture not in release.architectures:
-        raise UsageError(f"--architecture {flags.architecture!r} is none of {', '.join(release.architectures)}")
+        raise UsageError(f"--architecture {flags.architecture!r} is none of {', '.join(release.architectures)}", HINT_TARGET)
+    if flags.lock and not flags.lock.is_file():
+        raise UsageError(f"--lock {flags.lock}: no such file", "make lock writes requirements/*.txt")
     out = flags.out / f"{release.label}-{flags.architecture}"
     with _progress() as say:
         card = build_environment(Order(release, flags.architecture, flags.lock or LOCK), out=out, say=say)

@@ -411,11 +411,14 @@ def test_a_silent_failure_of_uv_is_a_failure() -> None:
     [
         (["--release", "emr-6.6.0"], "--release 'emr-6.6.0' is none of emr-spark-8.1.0, emr-7.14.0"),
         (["--architecture", "riscv"], "--architecture 'riscv' is none of arm64, x86_64"),
+        (["--lock", "nowhere.txt"], "--lock nowhere.txt: no such file"),
     ],
 )
-def test_an_unknown_release_or_architecture_is_answered_with_the_known_ones(capsys, words: list[str], complaint: str) -> None:
+def test_a_release_an_architecture_or_a_lock_that_there_is_not_is_a_wrong_command_line(capsys, words: list[str], complaint: str) -> None:
     assert main(["environment", *words]) == 2
-    assert capsys.readouterr().err == f"error: {complaint}\n"
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert problem == f"error: {complaint}"
+    assert hint.startswith("hint: ")
 
 
 def test_a_refused_lock_is_one_line_and_a_hint_and_leaves_nothing(tmp_path: Path, capsys) -> None:
