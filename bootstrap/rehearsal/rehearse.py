@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.rehearsal.account import Rehearsal, Step
@@ -22,6 +24,7 @@ def rehearse(environment: str, *, images: Path | None, keep: bool) -> list[Step]
     """Goes through it all, saying on stderr what is being done; BootstrapError at the first step that fails."""
     is_disposable(environment)  # an unknown one is refused before anything is built
     refuse_missing_tools()
+    signal.signal(signal.SIGTERM, _end_in_order)
     folder = Path(tempfile.mkdtemp(prefix="verger-rehearsal-"))
     try:
         with stand_in(log=folder / "stand-in.log") as aws:
@@ -36,6 +39,11 @@ def rehearse(environment: str, *, images: Path | None, keep: bool) -> list[Step]
     finally:
         if not keep:
             shutil.rmtree(folder)
+
+
+def _end_in_order(number: int, _frame: FrameType | None) -> None:
+    """A signal as an exception: the command that runs, the stand-in and the folder go on its way out."""
+    sys.exit(128 + number)
 
 
 def refuse_missing_tools() -> None:

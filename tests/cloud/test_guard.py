@@ -81,6 +81,20 @@ def test_the_stand_in_ends_with_its_parent(number: signal.Signals) -> None:
         time.sleep(0.1)
 
 
+def test_a_rehearsal_that_is_told_to_end_leaves_no_folder(tools: None, tmp_path: Path) -> None:  # noqa: ARG001  asked for its skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bootstrap", "rehearse"],
+        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stderr
+    assert process.stderr.readline() == "build …\n"
+    assert list(tmp_path.iterdir())
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, "Traceback" in said) == (143, False), said
+    assert not list(tmp_path.iterdir())
+
+
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-m", "bootstrap.rehearsal.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
