@@ -14,6 +14,8 @@ from bootstrap.aws import client, foreseen
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.run import Run
 from bootstrap.session_policy import session_policy
+from job.cli import parse
+from job.errors import JobError
 from job.submission import ATTEMPTS, Deployment, parameter_name, run_arguments, start_job_run, values_of
 
 ENVIRONMENT, NAME = r"[a-z][a-z0-9]{0,9}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -63,8 +65,13 @@ def find_deployment(environment: str, *, region: str | None) -> Deployment:
 
 
 def arguments_of(order: Order, deployment: Deployment) -> list[str]:
-    """The job's command line."""
-    return run_arguments(deployment, results=order.results, further=order.arguments)
+    """The job's command line. UsageError where the job, as it is here, cannot use it: in an account, each attempt to do so is paid for."""
+    arguments = run_arguments(deployment, results=order.results, further=order.arguments)
+    try:
+        parse(arguments)
+    except JobError as error:
+        raise UsageError(f"the job's arguments: {error}", error.hint) from error
+    return arguments
 
 
 def request_of(order: Order, deployment: Deployment) -> dict[str, Any]:
