@@ -41,7 +41,7 @@ class Follower:
     """How to follow: what each moment is shown with, and what lets time pass."""
 
     show: Callable[[Moment], None]
-    sleep: Sleep = time.sleep
+    sleep: Sleep = time.sleep  # tests pass the time themselves
 
     def follow(self, run: Run) -> None:
         """Returns when the run has succeeded. BootstrapError where it ends otherwise, or is lost sight of.

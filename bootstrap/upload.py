@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bootstrap.folder import Failure, File
 from bootstrap.locations import Location
 
-REQUESTS = 32  # at once: an object of 5 KB takes 20 to 50 ms, nearly all of it waiting
+REQUESTS = 32  # at once: bringing a small file is nearly all waiting
 AHEAD = 4 * REQUESTS
 BLOCK = 1 << 20
 MOST_KEY_BYTES = 1024  # "Naming Amazon S3 objects", S3 User Guide

@@ -132,7 +132,7 @@ def _remove(bucket: str, keys: list[str], *, attempts: int = 1) -> None:
         if failed["Code"] not in BUSY or attempts == ATTEMPTS:
             raise _failure(failed["Code"], failed.get("Message", ""), "DeleteObjects", f"s3://{bucket}/{failed['Key']}")
     if left:
-        time.sleep(pause(attempts))
+        time.sleep(pause(attempts))  # boto3's own pauses are for requests that failed as a whole
         _remove(bucket, [failed["Key"] for failed in left], attempts=attempts + 1)
 
 

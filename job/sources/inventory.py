@@ -32,7 +32,7 @@ class InventoryLister(TableLister):
         bucket = said["destinationBucket"].rpartition(":")[2]  # an ARN
         return [S3Path(bucket, file["key"]) for file in said["files"]]
 
-    def entry(self, row: Row, root: str) -> Entry | None:  # noqa: ARG002
+    def entry(self, row: Row, root: str) -> Entry | None:  # noqa: ARG002  an inventory's keys stand for themselves
         bucket, key, size = row["bucket"], row["key"], row.get("size")
         if row.get("is_latest") is False or row.get("is_delete_marker") or marks_folder(key, size):
             return None

@@ -59,7 +59,7 @@ class DiskLister:
     def rest(self, piece: Walk, last: Entry) -> None:  # noqa: ARG002  a disk's names are in no order
         return None
 
-    def split(self, piece: Walk, *, wanted: int) -> list[Walk]:  # noqa: ARG002
+    def split(self, piece: Walk, *, wanted: int) -> list[Walk]:  # noqa: ARG002  a walk is cut when it is planned
         return [piece]
 
 

@@ -89,7 +89,7 @@ class TableLister(ABC):
     def rest(self, piece: RowGroups, last: Entry) -> None:  # noqa: ARG002  a piece is never long
         return None
 
-    def split(self, piece: RowGroups, *, wanted: int) -> list[RowGroups]:  # noqa: ARG002
+    def split(self, piece: RowGroups, *, wanted: int) -> list[RowGroups]:  # noqa: ARG002  nor cut further
         return [piece]
 
     def _footers(self) -> list[tuple[str, Place, pq.FileMetaData]]:
