@@ -7,7 +7,7 @@ START_S are assumptions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
 from typing import Literal
 
 from bootstrap.prices import FREE_DISK_GB, MINIMUM_S, Prices
@@ -26,7 +26,8 @@ RESULT_BYTES = 3_600  # of features and projections, for an image with 1,280 fea
 OLD_VERSIONS_MONTHS = 1  # what was put where nobody looks is removed once it is copied, and stays an old version for retention_days
 LISTED = 1_000  # keys in a page of ListObjectsV2
 LOOKS_PER_SLOT = 50  # at most, by which the ranges are found that each core lists, and their last pages (docs/decisions/0011)
-IMAGES_PER_FILE = (256, 4096)  # of features, in a small run and in a large one: job.sources.listing.largest_share
+SMALLEST_SHARE, LARGEST_SHARES = 64, (1024, 4096)  # images of 5 KB in a task: job.sources.listing, as are the next
+IMAGE_S, BYTE_S = 4e-3, 70e-9
 FILES_PER_SHARE = 2  # one of features, one of faults
 
 GB, HOUR_S = 2**30, 3600
@@ -143,8 +144,17 @@ def estimate(work: Workload, fleet: Fleet, prices: Prices) -> Estimate:
     return Estimate(items, billed_s, WAIT_S + billed_s)
 
 
-def images_per_file(images: int, *, slots: int) -> int:
-    return min(max(images // (64 * slots), IMAGES_PER_FILE[0]), IMAGES_PER_FILE[1])
+def shares(work: Workload, slots: int) -> int:
+    """Tasks that featurize, of a file of features each: about as many as job.sources.listing.plan_shares cuts for images of one size.
+
+    They take the largest share, then a turn's part of what is left, then the smallest share; a turn is two tasks for each slot.
+    """
+    costly = (IMAGE_S + BYTE_S * work.image_bytes) / (IMAGE_S + BYTE_S * IMAGE_BYTES)
+    fewest, most = LARGEST_SHARES
+    largest = max(1.0, min(max(work.images // (64 * slots), fewest), most) / costly)
+    smallest = max(1.0, SMALLEST_SHARE / costly)
+    falling, last = (min(work.images, 2 * slots * size) for size in (largest, smallest))
+    return ceil((work.images - falling) / largest + 2 * slots * log(falling / last) + last / smallest)
 
 
 def computing(usage: Usage, prices: Prices, *, architecture: Architecture) -> list[Item]:
@@ -160,7 +170,7 @@ def computing(usage: Usage, prices: Prices, *, architecture: Architecture) -> li
 def _requests(work: Workload, fleet: Fleet, prices: Prices) -> list[Item]:
     lists = ceil(work.images / LISTED) + LOOKS_PER_SLOT * fleet.slots
     # Put where nobody looks, then copied to its name
-    puts = 2 * FILES_PER_SHARE * ceil(work.images / images_per_file(work.images, slots=fleet.slots))
+    puts = 2 * FILES_PER_SHARE * shares(work, fleet.slots)
     return [
         Item("upload", "PUT", work.images, "requests", work.images / 1000 * prices.puts),
         Item("run", "GET", work.images, "requests", work.images / 1000 * prices.gets),

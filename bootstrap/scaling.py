@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, sqrt
 
-from bootstrap.costs import LISTED, WAIT_S, Estimate, Fleet, Workload, estimate, images_per_file
+from bootstrap.costs import LISTED, WAIT_S, Estimate, Fleet, Workload, estimate, shares
 from bootstrap.prices import Prices
 
 # Measured, in seconds of a core
 GET_S = 0.157e-3  # the client's part of a request: "s3-requests", docs/performance.md
 COPY_CPU_S = 0.827e-3  # boto3's part: the same line
-TASK_S = 1.75e-3  # of the driver, for each task: "driver", docs/scaling.md, as are the next three
-FOOTER_S = 0.26e-3  # to count the rows of a file of features
-MERGE_S = 2.16e-3  # to add a file of moments to others
-KEY_S = 56.86e-6  # to list an object
+TASK_S = 1.53e-3  # of the driver, for each task: "driver", docs/scaling.md, as are the next three
+FOOTER_S = 0.35e-3  # to count the rows of a file of features
+MERGE_S = 3.70e-3  # to add a file of moments to others
+KEY_S = 54.17e-6  # to list an object
 
 # Assumed, of S3
 GETS_PER_PREFIX = 5_500  # a second (S3 User Guide, "Optimizing Amazon S3 performance")
@@ -75,10 +75,10 @@ def forecast(work: Workload, fleet: Fleet, prices: Prices, *, prefixes: int | No
     stages = (
         Stage("start", WAIT_S + fleet.start_s, "a session's start"),
         _listing(work.images, fleet.slots),
-        _images(work.images, fleet.slots, rate=work.rate, prefixes=prefixes or needed),
+        _images(work, fleet.slots, prefixes=prefixes or needed),
         _folding(work.images, fleet.slots),
         Stage("projecting", _reading_s(work.images, fleet.slots)),
-        _publishing(work.images, fleet.slots),
+        _publishing(work, fleet.slots),
     )
     after_start = sum(stage.seconds for stage in stages[1:])
     effective = Workload(work.images, work.image_bytes, work.images / (after_start * fleet.slots))
@@ -96,12 +96,12 @@ def _listing(images: int, slots: int) -> Stage:
     return Stage("listing", ceil(pages / slots) * PAGE_S + busy_s(images, slots, start_s=0, image_s=KEY_S))
 
 
-def _images(images: int, slots: int, *, rate: float, prefixes: int) -> Stage:
+def _images(work: Workload, slots: int, *, prefixes: int) -> Stage:
     """The longest of what executors compute, what prefixes answer, and what the driver hands out."""
     return max(
-        Stage("images", busy_s(images, slots, start_s=0, image_s=1 / rate + GET_S)),
-        Stage("images", images / (GETS_PER_PREFIX * prefixes), "requests to a prefix"),
-        Stage("images", shares(images, slots) * TASK_S, "tasks on the driver"),
+        Stage("images", busy_s(work.images, slots, start_s=0, image_s=1 / work.rate + GET_S)),
+        Stage("images", work.images / (GETS_PER_PREFIX * prefixes), "requests to a prefix"),
+        Stage("images", shares(work, slots) * TASK_S, "tasks on the driver"),
         key=lambda stage: stage.seconds,
     )
 
@@ -113,21 +113,16 @@ def _folding(images: int, slots: int) -> Stage:
     return Stage("folding", reading + merging, "merging moments" if merging > reading else "")
 
 
-def _publishing(images: int, slots: int) -> Stage:
+def _publishing(work: Workload, slots: int) -> Stage:
     """A footer and a copy for each file of features, by the driver."""
-    files = shares(images, slots)
-    copy_s = COPY_S + images / files * FEATURES_BYTES / COPIED
+    files = shares(work, slots)
+    copy_s = COPY_S + work.images / files * FEATURES_BYTES / COPIED
     each_s = FOOTER_S + GET_LATENCY_S / FOOTERS_AT_ONCE + max(COPY_CPU_S, copy_s / COPIES_AT_ONCE)
     return Stage("publishing", files * each_s, "the driver's copies")
 
 
 def _reading_s(images: int, slots: int) -> float:
     return images * FEATURES_BYTES / (CONNECTION * slots)
-
-
-def shares(images: int, slots: int) -> int:
-    """Tasks that featurize, of a file of features each."""
-    return ceil(images / images_per_file(images, slots=slots))
 
 
 def folds(images: int, slots: int) -> int:

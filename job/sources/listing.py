@@ -16,8 +16,8 @@ from job.sources.labels import LabelsFrom
 from job.sources.readers import kind_of
 
 ASSUMED_BYTES = 100_000  # an image of which no size is known
-SMALLEST_SHARE = 32  # images of 5 KB; below this a task's fixed cost shows
-LARGEST_SHARES = (256, 4096)  # such images, of a small run and of a large one: progress shows, files have 2 to 20 MB
+SMALLEST_SHARE = 64  # images of 5 KB; below this a task's fixed cost shows
+LARGEST_SHARES = (1024, 4096)  # such images, of a small run and of a large one: a task begins with one request that nothing hides
 IMAGE_S, BYTE_S = 4e-3, 70e-9  # what an image costs, roughly: inference, and decoding by size (12 megapixels in 3 MB: 0.2 s)
 
 

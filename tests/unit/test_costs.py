@@ -7,7 +7,7 @@ from dataclasses import replace
 from textwrap import indent
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootstrap.cli import main
@@ -20,12 +20,12 @@ from bootstrap.costs import (
     Worker,
     Workload,
     estimate,
-    images_per_file,
     measured_rate,
+    shares,
 )
 from bootstrap.prices import ARM64_FACTOR, PRICES, Compute, Prices
 from infra.environments import Environment
-from job.sources.listing import largest_share
+from job.sources.listing import ListingPart, plan_shares
 from tests.conftest import REPOSITORY
 
 NICE = Prices({"arm64": Compute(0.04, 0.005), "x86_64": Compute(0.05, 0.00625)}, 0.0001, puts=0.005, gets=0.0004, gb_month=0.02, source="")
@@ -52,7 +52,8 @@ def executors_hours(work: Workload, fleet: Fleet) -> float:
 def test_a_bill_by_hand() -> None:
     """One executor of 2 vCPUs at 100 images/s each: 720,000 images are an hour, and a minute for the start."""
     fleet = Fleet(Worker(1, 2), Worker(2, 4, 40), executors=1)
-    bill = estimate(Workload(720_000, 2**30 / 1000, 100.0), fleet, NICE)
+    work = Workload(720_000, 2**30 / 1000, 100.0)
+    bill = estimate(work, fleet, NICE)
     assert bill.billed_s == 3660
     assert bill.wall_s == 3660 + WAIT_S
     hours = 3660 / 3600
@@ -62,7 +63,7 @@ def test_a_bill_by_hand() -> None:
         "disk beyond the free": hours * 20 * 0.0001,
         "GET": 720 * 0.0004,
         "LIST, at most": 0.820 * 0.005,  # 720 pages, and 50 looks for each of two cores
-        "PUT and COPY": 0.704 * 0.005,  # 176 shares of 4096 images: features and faults, put and copied
+        "PUT and COPY": 4 * shares(work, 2) / 1000 * 0.005,  # features and faults, put and copied
         "old versions": 720_000 * 3_600 / 2**30 * 0.02,  # of the results, for the 30 days that an environment keeps them
     }
     assert {each.name: each.usd for each in bill.items if each.group == "run"} == pytest.approx(expected)
@@ -112,9 +113,18 @@ def test_arm64_is_a_fifth_cheaper_everywhere(region: str) -> None:
         assert item(name, arm64.items).usd == pytest.approx(ARM64_FACTOR * item(name, x86_64.items).usd, rel=0.01)
 
 
-@given(images=counts, slots=st.integers(1, 4000))
-def test_files_are_counted_as_the_job_cuts_them(images: int, slots: int) -> None:
-    assert images_per_file(images, slots=slots) == largest_share(images, slots=slots)
+@given(images=st.integers(1, 3_000_000), slots=st.integers(1, 1000), image_bytes=st.floats(0, 5e6))
+@settings(deadline=None)  # three million photographs are a hundred thousand shares
+def test_files_are_about_as_many_as_the_job_cuts(images: int, slots: int, image_bytes: float) -> None:
+    planned = len(plan_shares([ListingPart("", images, image_bytes)], slots=slots))
+    # The logarithm is that of ever smaller steps, and the job rounds sizes to whole images: by a third where these are few
+    assert shares(Workload(images, image_bytes, 1.0), slots) == pytest.approx(planned, rel=0.35, abs=2)
+
+
+@given(images=st.integers(1, 10_000_000), slots=st.integers(1, 1000))
+def test_files_of_small_images_are_as_many_as_the_job_cuts(images: int, slots: int) -> None:
+    planned = len(plan_shares([ListingPart("", images, 5000)], slots=slots))
+    assert shares(Workload(images, 5000, 1.0), slots) == pytest.approx(planned, rel=0.1, abs=2)
 
 
 def test_the_defaults_are_those_of_an_environment() -> None:

@@ -70,7 +70,7 @@ def test_a_stage_by_hand() -> None:
     found = seconds(forecast(Workload(1_000_000, 5_000, 100.0), Fleet(executors=4), PRICE))
     assert found["images"] == pytest.approx(62_500 * 10.157e-3)
     assert found["projecting"] == pytest.approx(1_000_000 * 3_500 / 60e6 / 16)
-    assert found["listing"] == pytest.approx(63 * 0.1 + 62_500 * 56.86e-6)  # the longest range has 63 of the 1,000 pages
+    assert found["listing"] == pytest.approx(63 * 0.1 + 62_500 * scaling.KEY_S)  # the longest range has 63 of the 1,000 pages
 
 
 def test_its_numbers_are_those_of_the_job(tmp_path: Path) -> None:
