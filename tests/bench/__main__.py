@@ -15,7 +15,7 @@ from tests.bench.data import shared_data
 from tests.bench.driver import driver
 from tests.bench.executors import executors
 from tests.bench.harness import ROOT, BenchError, Setting, cores
-from tests.bench.latency import latency
+from tests.bench.latency import clients, latency
 from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
@@ -36,6 +36,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "rerun-12000": rerun.nothing_to_do,
     "new-on-12000": rerun.new_on_top,
     "s3-requests": s3.requests,
+    "s3-clients": clients,
     "s3-latency": latency,
     "executors": executors,
     "driver": driver,

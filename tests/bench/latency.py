@@ -1,4 +1,4 @@
-"""`featurize` over S3: against itself without latency, against the same objects as files, and one request at a time."""
+"""`featurize` over S3: against itself without latency, against the same objects as files, one request at a time, by other clients."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from tests.bench.harness import (
     run_job,
     scale_note,
 )
+from tests.bench.s3_readers import AS_DAEMON, READER
 from tests.bench.s3_server import store
 
-IMAGES, FEW, LATENCY_MS = 12_000, 1_200, 30
+IMAGES, SOME, FEW, LATENCY_MS = 12_000, 4_000, 1_200, 30
 IMAGES_OF_BUCKET = "s3://bench"
 S3 = {
     "AWS_ACCESS_KEY_ID": "bench",
@@ -31,7 +32,6 @@ S3 = {
     "AWS_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-SERIAL = {"PYSPARK_SUBMIT_ARGS": "--conf spark.python.daemon.module=tests.bench.s3_serial pyspark-shell"}
 
 
 def latency(setting: Setting) -> str:
@@ -51,10 +51,25 @@ def latency(setting: Setting) -> str:
             f"{LATENCY_MS} ms": partial(_from_store, setting, count, far),
             "0 ms": partial(_from_store, setting, count, near),
             "files": partial(_featurize, setting, count, images=str(folder)),
-            "serial": partial(_from_store, setting, few, serial, **SERIAL),
+            "serial": partial(_from_store, setting, few, serial, **AS_DAEMON, **{READER: "serial"}),
         }
         runs = alternate(sides, repeats=setting.repeats, once=["serial"])
     return _line(setting, count, runs)
+
+
+def clients(setting: Setting) -> str:
+    """Images/s of the featurize stage by the clients that could read images, asked alike: as many at once, in threads."""
+    count = setting.scaled(SOME)
+    folder = image_folder(setting, count)
+    model_file(setting)
+    with store(LATENCY_MS, ["--folder", str(folder)]) as peer:
+        others = {name: partial(_from_store, setting, count, peer, **AS_DAEMON, **{READER: name}) for name in ("pyarrow", "boto3")}
+        runs = alternate({"obstore": partial(_from_store, setting, count, peer), **others}, repeats=setting.repeats)
+    rates = (
+        f"{name} {middle(each, 'rate'):.1f} images/s {ratio(each, runs['obstore'], 'rate'):.1%}, workers wait {middle(each, 'read'):.1%}"
+        for name, each in runs.items()
+    )
+    return line("s3-clients", scale_note(setting, SOME, count, "images"), f"after {LATENCY_MS} ms:", *rates, f"n={setting.repeats}")
 
 
 def _line(setting: Setting, count: int, runs: dict[str, Runs]) -> str:

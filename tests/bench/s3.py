@@ -25,7 +25,7 @@ BUCKET = "bench"
 
 
 def requests(setting: Setting) -> str:
-    """Processor milliseconds a GET of the job's reader, of obstore's asyncio interface and of boto3."""
+    """Processor milliseconds a GET of the job's reader, of obstore's asyncio interface, of pyarrow and of boto3."""
     count = setting.scaled(GETS)
     with store(LATENCY_MS, ["--bytes", str(BYTES)]) as (url, _):
         runs = alternate({side: partial(_measured, setting, side, url, count) for side in SIDES}, repeats=setting.repeats)
@@ -34,8 +34,7 @@ def requests(setting: Setting) -> str:
         scale_note(setting, GETS, count, "GETs"),
         f"{BYTES:,} bytes after {LATENCY_MS} ms:",
         ", ".join(f"{side} {middle(each, 'ms'):.3f} ms CPU at {middle(each, 'rate'):.0f}/s" for side, each in runs.items()),
-        f"asyncio / reader {ratio(runs['asyncio'], runs['reader'], 'ms'):.1f} x",
-        f"boto3 / reader {ratio(runs['boto3'], runs['reader'], 'ms'):.1f} x",
+        *(f"{side} / reader {ratio(runs[side], runs['reader'], 'ms'):.1f} x" for side in ("asyncio", "pyarrow", "boto3")),
         f"n={setting.repeats}",
     )
 
@@ -91,7 +90,21 @@ def _boto3(keys: list[str]) -> None:
         assert all(len(data) == BYTES for data in pool.map(read, keys))
 
 
-SIDES: dict[str, Callable[[list[str]], None]] = {"reader": _reader, "asyncio": _asyncio, "boto3": _boto3}
+def _pyarrow(keys: list[str]) -> None:
+    from pyarrow import fs
+
+    store = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL_S3"].removeprefix("http://"), scheme="http")
+
+    def read(key: str) -> bytes:
+        with store.open_input_file(f"{BUCKET}/{key}") as file:
+            data: bytes = file.read()
+        return data
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        assert all(len(data) == BYTES for data in pool.map(read, keys))
+
+
+SIDES: dict[str, Callable[[list[str]], None]] = {"reader": _reader, "asyncio": _asyncio, "pyarrow": _pyarrow, "boto3": _boto3}
 
 
 def main() -> None:
