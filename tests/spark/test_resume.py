@@ -185,8 +185,9 @@ def rows_done(results: Path) -> int:
 def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(tmp_path: Path, java: None) -> None:  # noqa: ARG001
     images, results, fresh = tmp_path / "images", tmp_path / "results", tmp_path / "fresh"
     (images / "label").mkdir(parents=True)
-    for number in range(KILLS * 32):  # as many shares as kills: each lets some more be done
-        picture(number, size=(400, 300)).save(images / "label" / f"{number:04}.png", compress_level=1)
+    for number in range(KILLS * 32):
+        picture(number, size=(400, 300)).save(file := images / "label" / f"{number:04}.png", compress_level=1)
+        os.truncate(file, 4_000_000)  # as long as photographs, so that shares are small, more than kills: each lets some more be done
     chance, done, after_rows = random.Random(6), 0, 0
     for kill in range(KILLS):
         with ended(process("run", "--images", images, "--results", results, "--model", MODEL)) as running:
