@@ -97,7 +97,7 @@ def _featurize_config(flags: argparse.Namespace) -> FeaturizeConfig:
     )
     how = Decoding(flags.max_bytes, flags.max_pixels, flags.apply_orientation, flags.fast_decode)
     frozen = getattr(flags, "freeze_model", False)
-    return FeaturizeConfig(source, _folder(flags.model), flags.engine, how, flags.max_faults, flags.keep_removed, frozen)
+    return FeaturizeConfig(source, _folder(flags.model), flags.engine, how, flags.precision, flags.max_faults, flags.keep_removed, frozen)
 
 
 def _fit_config(flags: argparse.Namespace) -> FitConfig:
@@ -223,6 +223,12 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "--fast-decode",
         action="store_true",
         help="let the JPEG decoder scale down to no less than twice the input size: faster for photographs (default: off)",
+    )
+    add(
+        "--precision",
+        choices=("single", "half"),
+        default="single",
+        help="bits that features keep: float32's 24, or float16's 11, in files of about half the size (default: single)",
     )
 
 

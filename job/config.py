@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from job import contract
-from job.contract import Engine
+from job.contract import Engine, Precision
 from job.decode.options import Decoding
 from job.errors import TooManyFaults, UsageError
 from job.sinks.layout import ORDER, STAGING, UNFINISHED, Results, Target, downstream
@@ -64,6 +64,7 @@ class FitConfig:
 class FeaturizeConfig:
     """What to featurize, and how.
 
+    precision     bits that features keep
     keep_removed  rows of images that are no longer there stay
     freeze_model  principal components that are there stay, whatever becomes of the features
     """
@@ -72,6 +73,7 @@ class FeaturizeConfig:
     model: Place
     engine: Engine = "litert"
     how: Decoding = field(default_factory=Decoding)
+    precision: Precision = "single"
     max_faults: MaxFaults = MaxFaults(share=1.0)
     keep_removed: bool = False
     freeze_model: bool = False

@@ -55,6 +55,7 @@ ENVIRONMENT_CARD = "environment.json"
 ENVIRONMENT_PYTHON = "bin/python"  # in the archive
 
 Engine = Literal["litert", "keras"]
+Precision = Literal["single", "half"]
 
 DIGEST_LENGTH = 12  # hex digits of a sha256 that name a model in the `model` column
 

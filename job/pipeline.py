@@ -103,7 +103,9 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
         tell(f"features are up to date: {tally.images:,} images, all done before", quiet=run.quiet)
         run.results.forget_unfinished()
     else:
-        plan = Featurizing(config.source.roots[0], network, config.how, settings, staged, ship_files(run.sc, network.files))
+        plan = Featurizing(
+            config.source.roots[0], network, config.how, config.precision, settings, staged, ship_files(run.sc, network.files)
+        )
         tally = featurize_left(run, resumed, plan)
         spark = {"master": run.sc.master, "slots": run.sc.defaultParallelism}
         account = featurize_account(tally, resumed=resumed, network=network, config=config, seconds=run.seconds, spark=spark)

@@ -15,12 +15,13 @@ from time import perf_counter
 
 import numpy as np
 
-from job.contract import KERAS_MODEL, Engine, ModelCard, card_of
+from job.contract import KERAS_MODEL, Engine, ModelCard, Precision, card_of
 from job.decode.options import Decoding
 from job.decode.pixels import Decoded, Fault, Lap, Reason, decode, too_large
 from job.errors import BadModel
 from job.features import keras, litert
 from job.features.litert import Embed, Features
+from job.features.precision import kept_bits
 from job.sources.reading import Image
 from job.storage import Place, S3Path, place_of
 
@@ -101,6 +102,7 @@ class Embedded:
 
     scaled             the JPEG decoder made it smaller
     fast_decode_error  ||features - plain|| / ||plain||, Euclidean, where plain ones were made to compare with
+    rounding_error     the same of features that were rounded, and those before
     """
 
     image: Image
@@ -111,6 +113,7 @@ class Embedded:
     fault: Fault | None = None
     scaled: bool = False
     fast_decode_error: float | None = None
+    rounding_error: float | None = None
 
 
 class Stopwatch:
@@ -127,7 +130,9 @@ class Stopwatch:
         self._last = now
 
 
-def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how: Decoding, watch: Stopwatch) -> Iterator[Embedded]:
+def embed_images(
+    images: Iterable[Image], *, network: Network, folder: Path, how: Decoding, watch: Stopwatch, precision: Precision = "single"
+) -> Iterator[Embedded]:
     """What became of each image, in order. A bad image never reaches the network, so its neighbours cannot notice it."""
     embed = network.load(folder)
     watch.lap("start")
@@ -140,7 +145,10 @@ def embed_images(images: Iterable[Image], *, network: Network, folder: Path, how
         features = iter(embed(np.stack(usable)) if len(usable) > 1 else [embed(pixels[None])[0] for pixels in usable])
         watch.lap("infer")
         for image, outcome in zip(batch, decoded, strict=True):
-            yield (Embedded(image, fault=outcome) if isinstance(outcome, Fault) else _embedded(image, outcome, next(features)))
+            if isinstance(outcome, Fault):
+                yield Embedded(image, fault=outcome)
+            else:
+                yield _embedded(image, outcome, next(features), precision=precision)
 
 
 def compare_first_scaled(
@@ -171,10 +179,10 @@ def _decode(image: Image, *, side: int, how: Decoding, lap: Lap) -> Decoded | Fa
     return too_large(image.size, how) if image.data is None else decode(image.data, side=side, how=how, lap=lap)
 
 
-def _embedded(image: Image, decoded: Decoded, features: Features) -> Embedded:
-    if not np.isfinite(features).all():
-        return Embedded(
-            image,
-            fault=Fault(Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(features))} of {features.size} features"),
-        )
-    return Embedded(image, decoded.width, decoded.height, decoded.format, features, scaled=decoded.scaled)
+def _embedded(image: Image, decoded: Decoded, features: Features, *, precision: Precision) -> Embedded:
+    kept = kept_bits(features, precision)
+    finite = np.isfinite(features) & np.isfinite(kept)
+    if not finite.all():
+        return Embedded(image, fault=Fault(Reason.NOT_FINITE, f"{np.count_nonzero(~finite)} of {features.size} features"))
+    error = _distance(kept, features) if precision == "half" else None
+    return Embedded(image, decoded.width, decoded.height, decoded.format, kept, scaled=decoded.scaled, rounding_error=error)

@@ -42,7 +42,8 @@ def describe(command: Command) -> str:
         chosen = f", of which the first {source.classes} labels" if source.classes else ""
         lines += [
             f"read     {images:,} images, {much}, under {', '.join(map(printable, source.under or source.roots))}{chosen}",
-            f"network  {network.card.backbone} {network.card.digest} on {config.engine}, {network.card.feature_length} features an image",
+            f"network  {network.card.backbone} {network.card.digest} on {config.engine}, {network.card.feature_length} features an image"
+            f"{', in half precision' if config.precision == 'half' else ''}",
         ]
     elif command.fit or command.project:
         folder = (command.project and command.project.features) or command.results / contract.FEATURES

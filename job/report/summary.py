@@ -58,6 +58,7 @@ def summarise(root: Place) -> Summary:
 def settings_of(config: FeaturizeConfig, network: Network) -> str:
     """Stands for all that decides what becomes of an image, beside the image: rows of the same settings need not be made again."""
     said = [network.card.sha256, config.engine, asdict(config.how), config.source.labels_from]
+    said += [config.precision] if config.precision != "single" else []  # as results that are older than the choice have it
     return sha256(json.dumps(said).encode()).hexdigest()[: contract.DIGEST_LENGTH]
 
 
@@ -80,6 +81,7 @@ def featurize_account(
         "images_per_second": round((tally.images - resumed.stayed.images) / max(seconds["featurize"], 1e-9), 1),
         "worker_seconds": {step: round(tally.seconds[step], 3) for step in STEPS if step in tally.seconds},
         "fast_decode_error": _spread(tally.fast_decode_errors) if config.how.fast else None,
+        "rounding_error": _spread(tally.rounding_errors) if config.precision == "half" else None,
         "model": network.card,
         "random_weights": network.card.is_random,
         "settings": settings_of(config, network),

@@ -46,6 +46,8 @@ def _images(account: Summary) -> list[str]:
     )
     if error := account.get("fast_decode_error"):  # an account of an earlier version has none
         lines.append(row("fast decode", _fast_decode(error)))
+    if (error := account.get("rounding_error")) and error["count"]:
+        lines.append(row("precision", f"half: error in features at most {error['max']:.3%}"))
     if account["random_weights"]:
         lines.append(row("warning", f"weights are {model['weights']}: never trained, good for demonstrations only"))
     return lines

@@ -13,6 +13,7 @@ from pyspark import Broadcast, SparkContext
 
 from job import contract
 from job.ahead import ahead
+from job.contract import Precision
 from job.decode.options import Decoding
 from job.errors import RowsLost
 from job.features.stage import Embedded, Network, Stopwatch, compare_first_scaled, embed_images
@@ -40,6 +41,7 @@ class Featurizing:
     root: str  # one of the image roots: says which reader
     network: Network
     how: Decoding
+    precision: Precision
     settings: str  # by which another run knows that it would do the same
     staged: Place
     folder: Callable[[], Path]  # on a worker: where the network's files are
@@ -50,7 +52,7 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     watch = Stopwatch()
     forget_index()
     images = read_images(rows_of(share), reader=open_reader(plan.root), max_bytes=plan.how.max_bytes)
-    embed = partial(embed_images, network=plan.network, folder=plan.folder())
+    embed = partial(embed_images, network=plan.network, folder=plan.folder(), precision=plan.precision)
     plainly = partial(embed, how=replace(plan.how, fast=False), watch=Stopwatch())
     embedded = embed(images, how=plan.how, watch=watch)
     if share.index % COMPARED_SHARES == 0:
@@ -64,7 +66,8 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     watch.lap("parquet")
     reasons = Counter(row.fault.reason.value for row in rows if row.fault)
     errors = tuple(row.fast_decode_error for row in rows if row.fast_decode_error is not None)
-    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds), errors)
+    rounding = sorted(row.rounding_error for row in rows if row.rounding_error is not None)[-1:]
+    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds), errors, tuple(rounding))
     count(tally)
     return tally
 

@@ -12,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from job.features.precision import is_rounded
 from job.features.stage import Embedded, Network
 from job.pca.dataset import read_footers
 from job.sources.readers import printable
 from job.storage import Place, whole
 
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
-REPEATED = ["label", "format", "model", "reason"]  # features are all different: a dictionary of them would cost time and save nothing
+REPEATED = ["label", "format", "model", "reason"]
+ELEMENTS = "features.list.element"  # the numbers in `features`, by their Parquet name
 
 SETTINGS = b"verger.settings"  # in a file's metadata
 
@@ -100,8 +102,14 @@ def faults_table(outcomes: Iterable[Embedded]) -> pa.Table:
 
 def write_table(table: pa.Table, *, file: Place, settings: str) -> None:
     """One Parquet file, which says of itself with what settings it was made."""
+    repeated = [*REPEATED, ELEMENTS] if _features_repeat(table) else REPEATED
     with whole(file) as half:
-        pq.write_table(table.replace_schema_metadata({SETTINGS: settings}), half, use_dictionary=REPEATED, **COMPRESSION)
+        pq.write_table(table.replace_schema_metadata({SETTINGS: settings}), half, use_dictionary=repeated, **COMPRESSION)
+
+
+def _features_repeat(table: pa.Table) -> bool:
+    """There are few features that differ. Else a dictionary of them would cost time, and make the file larger."""
+    return "features" in table.column_names and all(is_rounded(chunk.flatten().to_numpy()) for chunk in table["features"].chunks)
 
 
 def settings_in(schema: pa.Schema) -> str | None:

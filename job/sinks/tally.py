@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 class Tally:
     """What a task, or a run, did: rows written by kind, faults by reason, bytes read, seconds of workers by step.
 
-    fast_decode_errors: of features, one from each task that measured them
+    fast_decode_errors: of features, one from each task that measured them; rounding_errors: the largest in each task
     """
 
     features: int = 0
@@ -18,6 +18,7 @@ class Tally:
     size: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
     fast_decode_errors: tuple[float, ...] = ()
+    rounding_errors: tuple[float, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))

@@ -20,6 +20,7 @@ from tests.bench.memory import memory
 from tests.bench.pca import pca
 from tests.bench.photographs import photographs
 from tests.bench.planning import planning
+from tests.bench.precision import precision
 from tests.bench.rehearse import rehearse
 from tests.bench.scaling import scaling
 from tests.bench.synth import synth
@@ -42,6 +43,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "driver": driver,
     "scaling": scaling,
     "planning": planning,
+    "precision": precision,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,
     "rehearse": rehearse,

@@ -262,6 +262,44 @@ def test_fast_decoding_of_what_no_decoder_scales_measures_nothing(job, pictures,
     assert summary["featurize"]["fast_decode_error"] == {"count": 0, "median": None, "max": None}
 
 
+def test_half_precision_is_float16_s_in_features_and_nearly_the_same_components(sc, job, pictures, tmp_path):
+    from pyspark.sql import SparkSession
+
+    single, half = (
+        job("run", "--images", pictures, "--results", tmp_path / precision, "--precision", precision)["featurize"]
+        for precision in ("single", "half")
+    )
+    exact, kept = (rows(read(tmp_path / precision / "features")) for precision in ("single", "half"))
+    np.testing.assert_array_equal(kept, exact.astype(np.float16), "means of colours are above float16's smallest normal number")
+    by_spark = SparkSession(sc).read.parquet(str(tmp_path / "half" / "features")).orderBy("path").collect()
+    np.testing.assert_array_equal([row["features"] for row in by_spark], kept)
+    errors = np.linalg.norm(kept - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert half["rounding_error"]["max"] == pytest.approx(errors.max(), rel=1e-3)
+    assert 0 < half["rounding_error"]["median"] <= errors.max() <= 2**-11
+    assert single["rounding_error"] is None
+    assert half["config"]["precision"] == "half"
+    few, many = (load_model(tmp_path / precision / "pca") for precision in ("half", "single"))
+    oracle = PCA(4, svd_solver="full").fit(kept.astype(np.float64))
+    np.testing.assert_allclose(few.components, oracle.components_, atol=1e-9, err_msg="they are fitted on what is stored")
+    # Rounding turns an axis by its relative size, 2**-12 or so, over the relative gap between variances, here some tenths
+    assert (np.abs(np.sum(few.components * many.components, axis=1)) > 1 - 1e-5).all()
+    np.testing.assert_allclose(few.explained_ratio, many.explained_ratio, atol=1e-4)
+
+
+def test_rows_of_half_precision_that_are_written_again_stay_rounded_and_small(job, pictures, tmp_path):
+    images = shutil.copytree(pictures, tmp_path / "images")
+    flags = ("--images", images, "--results", tmp_path / "results", "--precision", "half")
+    job("featurize", *flags)
+    before = {row["path"]: row["features"] for row in read(tmp_path / "results" / "features").to_pylist()}
+    gone = images / "apple" / "00.png"
+    gone.unlink()
+    assert job("featurize", *flags)["featurize"]["stayed"] == 59
+    after = {row["path"]: row["features"] for row in read(tmp_path / "results" / "features").to_pylist()}
+    assert after == {path: row for path, row in before.items() if path != str(gone)}
+    for file in (tmp_path / "results" / "features").glob("*.parquet"):
+        assert pq.read_metadata(file).row_group(0).column(2).has_dictionary_page
+
+
 def test_several_folders_make_one_dataset(job, pictures, results):
     job("featurize", "--images", pictures / "apple", "--images", pictures / "quince", "--results", results)
     assert sorted(set(read(results / "features")["label"].to_pylist())) == ["apple", "quince"]

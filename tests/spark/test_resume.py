@@ -124,7 +124,9 @@ def test_an_image_that_could_not_be_read_is_tried_again(job: Job, images: Path, 
     assert (again["images"], again["stayed"]) == (67, 66)
 
 
-@pytest.mark.parametrize("otherwise", [("--apply-orientation",), ("--labels-from", "none"), ("--max-bytes", "7777")])
+@pytest.mark.parametrize(
+    "otherwise", [("--apply-orientation",), ("--labels-from", "none"), ("--max-bytes", "7777"), ("--precision", "half")]
+)
 def test_rows_of_other_settings_are_made_again_and_only_if_asked(job: Job, images: Path, results: Path, otherwise: tuple[str, ...]) -> None:
     job("featurize", "--images", images, "--results", results)
     with pytest.raises(ResultsExist, match="already holds features, faults, made otherwise"):

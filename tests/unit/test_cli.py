@@ -76,7 +76,7 @@ def test_a_verb_chooses_stages(argv: tuple[str, ...], stages: tuple[bool, ...]) 
 
 def test_defaults_are_four_centred_components_of_all_images() -> None:
     source = ImageSource(("/photos",), (), "parent", None, None)
-    featurize = FeaturizeConfig(source, Path("/m.tflite"), "litert", Decoding(), MaxFaults(share=1.0))
+    featurize = FeaturizeConfig(source, Path("/m.tflite"), "litert", Decoding(), "single", MaxFaults(share=1.0))
     fit = FitConfig(4, standardize=False, centered=True, only_labels=None)
     expected = Command(Path("/out"), featurize, fit, ProjectConfig(None, None), False, False, Session(None, False, False))
     assert parsed(*RUN) == expected
@@ -147,6 +147,12 @@ def test_flags_about_pixels_reach_decoding(flags: tuple[str, ...], how: Decoding
 @pytest.mark.parametrize("engine", ["litert", "keras"])
 def test_the_engine_is_chosen_by_name(engine: str) -> None:
     assert featurizing("--engine", engine).engine == engine
+
+
+@pytest.mark.parametrize("precision", ["single", "half"])
+def test_the_precision_is_chosen_by_name(precision: str) -> None:
+    assert featurizing("--precision", precision).precision == precision
+    assert featurizing().precision == "single"
 
 
 @pytest.mark.parametrize(

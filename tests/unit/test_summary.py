@@ -304,6 +304,7 @@ TALLIES = st.builds(tally, st.integers(0, 99), corrupt=st.integers(0, 9), trunca
 def test_tallies_add_up(one: Tally, other: Tally) -> None:
     assert (one + other).images == one.images + other.images
     assert (replace(one, fast_decode_errors=(0.1,)) + replace(other, fast_decode_errors=(0.2, 0.3))).fast_decode_errors == (0.1, 0.2, 0.3)
+    assert (replace(one, rounding_errors=(0.1,)) + replace(other, rounding_errors=(0.2,))).rounding_errors == (0.1, 0.2)
     assert one + other == other + one
     assert one + Tally() == one + tally() == Tally() + one
 
