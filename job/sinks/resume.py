@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,10 @@ class _Known:
     bounds: Ordinals
     keep_removed: bool
 
+    @property
+    def rows(self) -> int:
+        return int(self.bounds[-1])
+
 
 Counts = tuple[Ordinals, Ordinals]  # some files, and how many rows of each
 
@@ -205,7 +209,7 @@ def _keys_of_rows(rows: pa.Table) -> Keys:
 
 def _match(part: ListingPart, *, labels: frozenset[str] | None, known: _Known, scratch: Place) -> _Matched:
     """Takes out of a part what earlier rows have; runs on an executor."""
-    index = _index(known.keys)
+    index = _index(known.keys, rows=known.rows)
     rows = select_rows(part.file, quota=part.count, labels=labels)
     same, other = index.find(keys_of(rows, paths=[printable(os.fsdecode(path)) for path in rows["path"].to_pylist()]))
     marks = _new_array(scratch)
@@ -215,29 +219,31 @@ def _match(part: ListingPart, *, labels: frozenset[str] | None, known: _Known, s
     file = str(write_rows(left, scratch=scratch)) if left.num_rows else ""
     mean = (pc.mean(left["size"]).as_py() or 0.0) if left.num_rows else 0.0
     todo = ListingPart(file, left.num_rows, mean)
-    return _Matched(todo, by_file(same_rows, known.bounds), by_file(other_rows, known.bounds), len(index.paths), marks)
+    return _Matched(todo, by_file(same_rows, known.bounds), by_file(other_rows, known.bounds), int(np.count_nonzero(index.first)), marks)
 
 
 def _count_first(known: _Known) -> Counts:
     """Rows that count at all, of each path the first; runs on an executor."""
-    return by_file(_index(known.keys).ordinals, known.bounds)
+    first = _index(known.keys, rows=known.rows).first
+    counts = [np.count_nonzero(first[start:stop]) for start, stop in pairwise(known.bounds)]
+    return np.arange(len(counts)), np.array(counts)
 
 
 def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ...], settings: str, staged: Place) -> Tally:
     """Writes the rows of an earlier file that still count to a file of this run; runs on an executor."""
     index, file = task
-    ordinals = np.arange(known.bounds[index], known.bounds[index + 1])
-    marked = np.isin(ordinals, _marked(marks))
-    alive = np.isin(ordinals, _index(known.keys).ordinals) & ~marked if known.keep_removed else marked
-    with fetched(file) as here:
-        rows = pq.read_table(here, partitioning=None).filter(pa.array(alive))
+    here = slice(known.bounds[index], known.bounds[index + 1])
+    marked = _marked(marks, rows=known.rows)[here]
+    alive = _index(known.keys, rows=known.rows).first[here] & ~marked if known.keep_removed else marked
+    with fetched(file) as copy:
+        rows = pq.read_table(copy, partitioning=None).filter(pa.array(alive))
     tables.write_table(rows, file=part(staged, file.parent.name, index, of="-kept"), settings=settings)
     return _tally_of(rows)
 
 
 @lru_cache(maxsize=1)  # of a worker, for all its tasks of a run
-def _index(files: tuple[str, ...]) -> Index:
-    return Index.of(_load_all(files))
+def _index(files: tuple[str, ...], *, rows: int) -> Index:
+    return Index.of(_load_each(files), rows=rows)
 
 
 def forget_index() -> None:
@@ -247,8 +253,12 @@ def forget_index() -> None:
 
 
 @lru_cache(maxsize=1)
-def _marked(files: tuple[str, ...]) -> Ordinals:
-    return _load_all(files)
+def _marked(files: tuple[str, ...], *, rows: int) -> NDArray[np.bool_]:
+    """Which of all rows are in one of the files of ordinals."""
+    marked = np.zeros(rows, bool)
+    for ordinals in _load_each(files):
+        marked[ordinals] = True
+    return marked
 
 
 def _save(array: NDArray[Any], file: Place) -> None:
@@ -256,8 +266,8 @@ def _save(array: NDArray[Any], file: Place) -> None:
         np.save(sink, array)
 
 
-def _load_all(files: Iterable[str]) -> NDArray[Any]:
-    return np.concatenate(list(ahead(_load, files, threads=ARRAYS_AHEAD)))
+def _load_each(files: Iterable[str]) -> Iterator[NDArray[Any]]:
+    return ahead(_load, files, threads=ARRAYS_AHEAD)
 
 
 def _load(file: str) -> NDArray[Any]:

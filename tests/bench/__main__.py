@@ -14,6 +14,7 @@ from tests.bench import end_to_end, featurize, rerun, s3
 from tests.bench.data import shared_data
 from tests.bench.driver import driver
 from tests.bench.executors import executors
+from tests.bench.going_on import going_on
 from tests.bench.harness import ROOT, BenchError, Setting, cores
 from tests.bench.latency import clients, latency
 from tests.bench.memory import memory
@@ -43,6 +44,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "driver": driver,
     "scaling": scaling,
     "planning": planning,
+    "going-on": going_on,
     "precision": precision,
     "where-time-goes": featurize.where_time_goes,
     "synth": synth,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,11 @@ class Finished:
 def cores() -> int:
     """Processor cores that a process started here may use: those of both sides."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has no affinity
+
+
+def peak_mb() -> float:
+    """The largest resident size that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def run_python(setting: Setting, *arguments: str | Path, watch: Callable[[int], None] | None = None, **surroundings: str) -> Finished:

@@ -12,7 +12,6 @@ import argparse
 import functools
 import json
 import os
-import resource
 import sys
 import time
 from bisect import bisect_right
@@ -33,7 +32,7 @@ from job.sources.keys import Range
 from job.sources.listing import ImageSource, plan_shares
 from job.sources.readers import Entry
 from job.sources.stage import Listed, list_parts
-from tests.bench.harness import Figures, Setting, alternate, cores, fresh, line, middle, require, run_python, scale_note
+from tests.bench.harness import Figures, Setting, alternate, cores, fresh, line, middle, peak_mb, require, run_python, scale_note
 
 OBJECTS, PREFIXES, SLOTS, LATENCY_MS = 10_000_000, 10_000, 64, 30
 SHAPES = {"prefixes": f"{PREFIXES:,} prefixes", "one": "one prefix"}
@@ -89,9 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         parts = list_parts(run, ImageSource((ROOT,)), slots=SLOTS, scratch=flags.folder, count=_nothing)
         shares = plan_shares(parts, slots=SLOTS)
         driver = time.perf_counter() - started - waited
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     images = sum(share.stop - share.start for share in shares)
-    figures = {"driver": driver, "rss": peak, "executors": spent, "looks": store.looks, "parts": len(parts), "shares": len(shares)}
+    figures = {"driver": driver, "rss": peak_mb(), "executors": spent, "looks": store.looks, "parts": len(parts), "shares": len(shares)}
     print(json.dumps({**figures, "images": images, "boto3_ms": boto3_ms()}))
     return 0
 

@@ -55,12 +55,12 @@ def test_alike_images_of_other_paths_have_other_versions_too() -> None:
 def test_a_path_that_may_stand_for_another_is_never_known_again() -> None:
     """What printable() makes of the byte 0xff is what the name \\xff looks like."""
     name = keys(("\\xff.jpg", IMAGE))
-    assert [found.tolist() for found in Index.of(name).find(name)] == [[-1], [0]]
+    assert [found.tolist() for found in Index.of([name], rows=1).find(name)] == [[-1], [0]]
 
 
 def test_a_fault_that_was_not_the_images_own_is_never_known_again() -> None:
     both = keys(("a", IMAGE), ("b", IMAGE))
-    same, other = Index.of(without_unreadable(both, ["unreadable", "truncated"])).find(both)
+    same, other = Index.of([without_unreadable(both, ["unreadable", "truncated"])], rows=2).find(both)
     assert (same.tolist(), other.tolist()) == ([-1, 1], [0, -1])
 
 
@@ -71,7 +71,9 @@ def test_the_index_finds_what_a_dictionary_finds(earlier: list[tuple[str, int]],
     known: dict[str, tuple[int, int]] = {}
     for ordinal, (path, size) in enumerate(earlier):
         known.setdefault(path, (ordinal, size))  # the first of a path counts
-    same, other = Index.of(rows[0]).find(rows[1])
+    index = Index.of(np.array_split(rows[0], 3), rows=len(earlier))
+    assert np.flatnonzero(index.first).tolist() == sorted(ordinal for ordinal, _ in known.values())
+    same, other = index.find(rows[1])
     found = [known.get(path, (-1, -1)) for path, _ in now]
     assert same.tolist() == [ordinal if size == now[place][1] else -1 for place, (ordinal, size) in enumerate(found)]
     assert other.tolist() == [ordinal if size != now[place][1] else -1 for place, (ordinal, size) in enumerate(found)]
