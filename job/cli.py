@@ -228,7 +228,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("single", "half"),
         default="single",
-        help="bits that features keep: float32's 24, or float16's 11, in files of about half the size (default: single)",
+        help="bits that features keep: float32's 24, or float16's 11, in files of little more than half the size (default: single)",
     )
 
 

@@ -1,7 +1,7 @@
 """How many bits a feature keeps: a float32's 24 significant ones, or float16's 11 in a float32 still.
 
-Spark reads no FLOAT16 of Parquet, and no BYTE_STREAM_SPLIT (3.5.8 and 4.1.1: "Illegal Parquet type", "Unsupported encoding"). A
-float32 it reads, and of rounded ones a file has so few values that a dictionary of them is small: half the bytes are saved that way.
+Spark reads no FLOAT16 of Parquet, and by default no BYTE_STREAM_SPLIT (4.1.1: "Illegal Parquet type", "Unsupported encoding"; 3.5.8
+alike). A float32 it reads, and of rounded ones a file has so few values that a dictionary of them is small.
 """
 
 from __future__ import annotations
