@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from job.config import FeaturizeConfig
+from job.config import Command, FeaturizeConfig
 from job.contract import Precision
 from job.decode.options import Decoding
 from job.features import stage
 from job.features.litert import Features
 from job.features.precision import is_rounded, kept_bits, rounded
 from job.features.stage import Embedded, Stopwatch, embed_images
+from job.report.plan import describe
 from job.report.summary import settings_of
 from job.report.table import table
 from job.sinks.tables import COMPRESSION, ELEMENTS, features_table, write_table
 from job.sources.listing import ImageSource
+from tests.conftest import REPOSITORY
 from tests.unit.test_features import Network, image, jpeg, png
 from tests.unit.test_summary import FEATURIZE, SUMMARY
 
@@ -168,6 +170,14 @@ def test_the_table_tells_half_precision_and_its_error_in_one_row() -> None:
     said = SUMMARY | {"featurize": FEATURIZE | {"rounding_error": {"count": 3, "median": 0.00021, "max": 0.00024}}}
     lines = table(said).splitlines()
     assert [line for line in lines if line not in table(SUMMARY).splitlines()] == ["precision   half: error in features at most 0.024%"]
+
+
+def test_a_dry_run_tells_half_precision(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    model = REPOSITORY / "tests" / "spark" / "tiny" / "model.tflite"
+    single = FeaturizeConfig(ImageSource((str(tmp_path / "images"),)), model)
+    plans = [describe(Command(tmp_path / "results", featurize=replace(single, precision=each))) for each in get_args(Precision)]
+    assert ["half precision" in plan for plan in plans] == [False, True]
 
 
 @pytest.mark.parametrize("error", [None, {"count": 0, "median": None, "max": None}])
