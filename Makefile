@@ -15,6 +15,7 @@ ENV       ?= dev
 ASSEMBLY   = build/assembly/$(ENV)
 ASSEMBLY_NEW = build/assembly/.new
 APPROVAL  ?= broadening
+CONFIRM   ?= true
 WEIGHTS   ?= imagenet
 export ENV NAME ARGUMENTS WEIGHTS REPOSITORY ONLY
 
@@ -81,8 +82,8 @@ deploy: $(NODE) ## deploy what `make assembly` made for ENV=dev, and nothing els
 destroy: $(NODE) ## delete the stacks of ENV=dev; images and results stay
 	$(CDK) destroy --all -c environment="$$ENV" -c placeholders=true
 
-gc: $(NODE) ## delete from the bucket of cdk bootstrap what no deployed template has named for 30 days, of any app; asks first
-	$(CDK) gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true
+gc: $(NODE) ## delete from the bucket of cdk bootstrap what no deployed template has named for 30 days, of any app; asks, unless CONFIRM=false
+	$(CDK) gc --unstable=gc --type s3 --rollback-buffer-days 30 --confirm=$(CONFIRM) -c placeholders=true
 
 run: $(DEV)/.ready ## start and follow a run on EMR Serverless: ENV=dev NAME=first, and ARGUMENTS="--components 50" for the job
 	@test -n "$$NAME" || { echo "error: a run needs a name: make run ENV=$(ENV) NAME=first" >&2; exit 2; }
