@@ -156,8 +156,9 @@ def test_nothing_is_deleted_beside_a_deployment_to_its_environment() -> None:
         ("deploy APPROVAL=never", ["cdk deploy --app build/assembly/prod --all --require-approval never", "sha256sum --quiet --check"]),
         ("assembly", ['cdk synth --quiet -c environment="$ENV"  --output', "mv build/assembly/.new build/assembly/prod"]),
         ("assembly REPOSITORY=example/verger", ['-c environment="$ENV" -c repository="$REPOSITORY" --output']),
-        ("gc", ["cdk gc --unstable=gc --type s3 --rollback-buffer-days 30 --confirm=true -c placeholders=true"]),
-        ("gc CONFIRM=false", ["--rollback-buffer-days 30 --confirm=false"]),
+        ("gc", ["cdk gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true"]),
+        ("gc CONFIRM=false", ["--rollback-buffer-days 30 --confirm=false -c placeholders=true"]),
+        ("gc CONFIRM=yes", ["--rollback-buffer-days 30 -c placeholders=true"]),
         ("destroy", ['cdk destroy --all -c environment="$ENV"']),
         (
             "environment",
