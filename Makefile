@@ -81,8 +81,9 @@ deploy: $(NODE) ## deploy what `make assembly` made for ENV=dev, and nothing els
 destroy: $(NODE) ## delete the stacks of ENV=dev; images and results stay
 	$(CDK) destroy --all -c environment="$$ENV" -c placeholders=true
 
-gc: $(NODE) ## delete from the bucket of cdk bootstrap what no deployed template has named for 30 days, of any app; asks first
-	$(CDK) gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true
+# The CLI takes every other word than `true` after --confirm= for false.
+gc: $(NODE) ## delete from the bucket of cdk bootstrap what no deployed template has named for 30 days, of any app; asks, unless CONFIRM=false
+	$(CDK) gc --unstable=gc --type s3 --rollback-buffer-days 30 $(if $(filter false,$(CONFIRM)),--confirm=false )-c placeholders=true
 
 run: $(DEV)/.ready ## start and follow a run on EMR Serverless: ENV=dev NAME=first, and ARGUMENTS="--components 50" for the job
 	@test -n "$$NAME" || { echo "error: a run needs a name: make run ENV=$(ENV) NAME=first" >&2; exit 2; }
@@ -103,7 +104,7 @@ $(SPARK35)/.ready: requirements/spark35.txt
 	$(call install,$(SPARK35),requirements/spark35.txt)
 
 $(NODE): package.json package-lock.json $(DEV)/.ready
-	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" npm ci --silent
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" npm ci --loglevel=error --no-audit --no-fund >/dev/null
 	touch $@
 
 # Compiled from source: no registry has it ready, and the checksums of requirements/actionlint/go.sum hold everywhere.

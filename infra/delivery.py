@@ -1,4 +1,4 @@
-"""How CI reaches the account: GitHub's OIDC tokens instead of keys, a role to compare with, one to deploy and one to run with."""
+"""How CI reaches the account: GitHub's OIDC tokens instead of keys, and roles to compare, deploy, collect garbage and run with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from constructs import Construct
 from infra.environments import Environment
 from infra.errors import BadEnvironment
 from infra.execution import execution_statements
-from infra.policies import allow, arn, below, use_key, verbs
+from infra.policies import NO_RESOURCE, allow, arn, below, use_key, verbs
 from infra.storage import Storage
 from job import contract
 
@@ -39,8 +39,8 @@ class Target:
 class Delivery(Construct):
     """The identity provider, roles for jobs of one repository's workflows, and CloudFormation's policies.
 
-    A job reaches a role through its GitHub environment: NAME-diff compares, NAME deploys, NAME-run runs. Who may use these,
-    and after whose approval, is set in the repository.
+    A job reaches a role through its GitHub environment: NAME-diff compares, NAME deploys, NAME-gc deletes old
+    artifacts, NAME-run runs. Who may use these, and after whose approval, is set in the repository.
     """
 
     def __init__(self, scope: Construct, id_: str, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
@@ -65,6 +65,11 @@ class Delivery(Construct):
         self.diff_role.add_to_policy(_read_templates(names))
         self.deploy_role = self._role("DeployRole", repository, names, "Deploys Verger")
         self.deploy_role.add_to_policy(_assume_bootstrap_roles())
+        self.gc_role = self._role(
+            "GcRole", repository, [f"{name}-gc" for name in names], "Deletes artifacts that no deployed template names"
+        )
+        for statement in _gc_statements():
+            self.gc_role.add_to_policy(statement)
         self.run_roles = {target.environment.name: self._run_role(repository, target) for target in targets}
 
     def _role(self, id_: str, repository: str, environments: list[str], description: str, *, session: Duration | None = None) -> iam.Role:
@@ -104,6 +109,26 @@ def _assume_bootstrap_roles() -> iam.PolicyStatement:
         for kind in ("deploy", "file-publishing", "lookup")
     ]
     return allow("AssumeBootstrapRoles", ["sts:AssumeRole"], roles)
+
+
+def _gc_statements() -> list[iam.PolicyStatement]:
+    """What `cdk gc` calls, which assumes none of the roles of `cdk bootstrap` (garbage-collector.ts and stack-refresh.ts of the CLI).
+
+    It may delete no version of an object, so what it deleted can be brought back for as long as the bucket keeps old versions.
+    """
+    bucket = f"arn:{Aws.PARTITION}:s3:::cdk-{QUALIFIER}-assets-{Aws.ACCOUNT_ID}-{Aws.REGION}"
+    return [
+        allow("FindStacks", ["cloudformation:ListStacks"], ["*"], because=NO_RESOURCE),
+        allow("FindBootstrap", ["cloudformation:DescribeStacks"], [arn("cloudformation", "stack/CDKToolkit/*")]),
+        allow(
+            "ReadEveryTemplate",
+            verbs("cloudformation", "GetTemplate GetTemplateSummary"),
+            [arn("cloudformation", "stack/*")],
+            because="a file that any stack's template names is in use",
+        ),
+        allow("ListArtifacts", ["s3:ListBucket"], [bucket]),
+        allow("DeleteArtifacts", verbs("s3", "DeleteObject DeleteObjectTagging GetObjectTagging PutObjectTagging"), [f"{bucket}/*"]),
+    ]
 
 
 def _run_statements(target: Target) -> list[iam.PolicyStatement]:

@@ -144,6 +144,7 @@ class DeliveryStack(AccountStack):
         self.delivery = Delivery(self, "Delivery", repository=repository, provider_arn=provider_arn, targets=targets)
         CfnOutput(self, "DiffRoleArn", value=self.delivery.diff_role.role_arn, description="For the deploy workflow, before its approval")
         CfnOutput(self, "DeployRoleArn", value=self.delivery.deploy_role.role_arn, description="For the deploy workflow")
+        CfnOutput(self, "GcRoleArn", value=self.delivery.gc_role.role_arn, description="For the gc workflow")
         for name, role in self.delivery.run_roles.items():
             CfnOutput(self, f"RunRoleArn{name.capitalize()}", value=role.role_arn, description=f"For the run workflow, in {name}")
         policies = ",".join(policy.managed_policy_arn for policy in self.delivery.execution_policies)

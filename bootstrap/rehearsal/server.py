@@ -18,7 +18,7 @@ from types import FrameType
 
 from werkzeug.serving import make_server
 
-from bootstrap.rehearsal import buckets, cloudformation, permissions, resources, simulator
+from bootstrap.rehearsal import buckets, cloudformation, permissions, resources, simulator, tagging
 from bootstrap.rehearsal.door import Door
 from bootstrap.rehearsal.emr.service import Service
 from bootstrap.rehearsal.local import local_environment
@@ -40,6 +40,7 @@ def main() -> int:
         cloudformation.install()
         permissions.install()
         buckets.install()
+        tagging.install()
         simulator.install()
         resources.install(service)
         _end_with_parent(server.shutdown)

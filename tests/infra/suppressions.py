@@ -35,6 +35,7 @@ BUCKET = r"Verger-\w+-Storage/Storage/Bucket/Resource"
 JOB = r"Verger-\w+-Job/JobRole/Role/DefaultPolicy/Resource"
 RUN = r"Verger-Delivery/Delivery/RunRole\w+/DefaultPolicy/Resource"
 DIFF = r"Verger-Delivery/Delivery/DiffRole/DefaultPolicy/Resource"
+GC = r"Verger-Delivery/Delivery/GcRole/DefaultPolicy/Resource"
 EXECUTION = r"Verger-Delivery/Delivery/Execution\w+/Resource"
 
 BOUNDARY = r"Verger-Boundary/Boundary/Policy/Resource"
@@ -73,6 +74,18 @@ SUPPRESSIONS = (
     ),
     Suppression("AwsSolutions-IAM5", RUN, r"Resource::.*/(results|logs)/\*", "A prefix: the names below it are what runs write."),
     Suppression("AwsSolutions-IAM5", DIFF, r"Resource::.*:stack/Verger-\w+-\*", "CloudFormation ends a stack's ARN with an id of its own."),
+    Suppression(
+        "AwsSolutions-IAM5",
+        GC,
+        r"Resource::(\*|arn:.*:stack/(CDKToolkit/)?\*)",
+        "cdk gc lists all stacks, and reads every template: what any of them names is in use. CloudFormation ends an ARN with an id.",
+    ),
+    Suppression(
+        "AwsSolutions-IAM5",
+        GC,
+        r"Resource::arn:.*:s3:::cdk-hnb659fds-assets-.*/\*",
+        "cdk gc looks at the whole bucket. What is deleted stays an old version, which the role can neither read nor delete.",
+    ),
     Suppression("AwsSolutions-IAM5", RUN, r"Resource::.*/jobruns/\*", "Runs of this one application; the service picks their ids."),
     Suppression(
         "AwsSolutions-IAM5",

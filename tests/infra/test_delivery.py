@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.infra.assembly import REPO, synthesise
-from tests.infra.deployed import GITHUB
+from tests.infra.deployed import GITHUB, statements
 
 STACK = "Verger-Delivery"
 PROVIDER = f"arn:aws:iam::111122223333:oidc-provider/{GITHUB}"
@@ -20,7 +22,13 @@ def trust(assembly, id_):
 
 @pytest.mark.parametrize(
     ("role", "environments"),
-    [("DiffRole", ["dev-diff", "prod-diff"]), ("DeployRole", ["dev", "prod"]), ("RunRoleDev", ["dev-run"]), ("RunRoleProd", ["prod-run"])],
+    [
+        ("DiffRole", ["dev-diff", "prod-diff"]),
+        ("DeployRole", ["dev", "prod"]),
+        ("GcRole", ["dev-gc", "prod-gc"]),
+        ("RunRoleDev", ["dev-run"]),
+        ("RunRoleProd", ["prod-run"]),
+    ],
 )
 def test_a_role_is_for_jobs_of_exactly_these_github_environments(assembly, role, environments):
     assert trust(assembly, role) == {
@@ -50,6 +58,24 @@ def test_the_deploy_role_assumes_the_bootstrap_roles_and_does_nothing_else(assem
     assert statement["Resource"] == [f"arn:aws:iam::111122223333:{role}" for role in roles]
 
 
+def test_the_gc_role_does_all_that_the_cdk_cli_calls_to_collect_garbage_and_nothing_else(assembly, node):  # noqa: ARG001
+    """Read in the CLI of the lock file, which hides that it may not delete: it would say that it has."""
+    code = (REPOSITORY / "node_modules" / "aws-cdk" / "lib" / "index.js").read_text()
+    parts = re.findall(r"^// \.\./@aws-cdk/toolkit-lib/lib/api/(.+)\n((?:(?!// \.\./).*\n)+)", code, re.MULTILINE)
+    collector = "".join(text for file, text in parts if file.startswith("garbage-collection/"))
+    calls = {f"{service}:{name}" for service, name in re.findall(r"\b(cfn|s3)\.(\w+)\(", collector)}
+    assert {"cfn:getTemplate", "s3:deleteObjects"} <= calls
+    assert not re.findall(r"assumeRole|roleArn", collector)
+    words = {"cfn": "cloudformation", "deleteObjects": "DeleteObject", "listObjectsV2": "ListBucket"}
+    wanted = {
+        ":".join(words.get(word, word[0].upper() + word[1:] if n else word) for n, word in enumerate(each.split(":"))) for each in calls
+    }
+    account = assembly.account
+    (policy,) = account.policies_of(account.one(STACK, "AWS::IAM::Role", id_="DeliveryGcRole"))
+    allowed = {action for statement in statements(policy) for action in statement["Action"]}
+    assert allowed == wanted | {"cloudformation:DescribeStacks"}  # by which the CLI finds the bucket: toolkit-info.ts
+
+
 def test_a_run_role_passes_exactly_the_job_role_of_its_environment(assembly, environment):
     account = assembly.account
     (policy,) = account.policies_of(account.one(STACK, "AWS::IAM::Role", id_=f"DeliveryRunRole{environment.name.capitalize()}"))
@@ -60,10 +86,10 @@ def test_a_run_role_passes_exactly_the_job_role_of_its_environment(assembly, env
     assert not [each for each in policy["Statement"] if f"Verger-{other}" in json.dumps(each) or each["Resource"] == "*"]
 
 
-def test_sessions_that_compare_or_deploy_end_after_an_hour_and_those_that_follow_a_run_after_six(assembly):
+def test_sessions_that_compare_deploy_or_delete_end_after_an_hour_and_those_that_follow_a_run_after_six(assembly):
     roles = [each for each in assembly.account.all("AWS::IAM::Role") if each.stack == STACK]
-    hours = {each.logical_id.removeprefix("Delivery")[:8]: each.properties["MaxSessionDuration"] / 3600 for each in roles}
-    assert hours == {"DiffRole": 1, "DeployRo": 1, "RunRoleD": 6, "RunRoleP": 6}
+    hours = {re.split("Delivery|[0-9]", each.logical_id)[1]: each.properties["MaxSessionDuration"] / 3600 for each in roles}
+    assert hours == {"DiffRole": 1, "DeployRole": 1, "GcRole": 1, "RunRoleDev": 6, "RunRoleProd": 6}
 
 
 def test_the_provider_is_githubs_for_sts(assembly):

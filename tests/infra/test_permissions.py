@@ -190,6 +190,42 @@ DEPLOY_MAY_NOT: list[Line] = [
     ("iam:CreateRole", "{deploy_role}"),
 ]
 
+GC_MAY: list[Line] = [
+    ("cloudformation:ListStacks", "*"),
+    ("cloudformation:DescribeStacks", f"{STACK}/CDKToolkit/1"),
+    ("cloudformation:GetTemplate", f"{STACK}/Verger-dev-Job/1"),
+    ("cloudformation:GetTemplateSummary", f"{STACK}/of-another-app/1"),
+    ("s3:ListBucket", "{assets}"),
+    ("s3:GetObjectTagging", "{assets}/artifacts/{environment}/0123.zip"),
+    ("s3:PutObjectTagging", "{assets}/0123.json"),
+    ("s3:DeleteObjectTagging", "{assets}/0123.json"),
+    ("s3:DeleteObject", "{assets}/artifacts/{other}/0123.zip"),
+]
+GC_MAY_NOT: list[Line] = [
+    ("s3:DeleteObjectVersion", "{assets}/artifacts/{environment}/0123.zip"),
+    ("s3:ListBucketVersions", "{assets}"),
+    ("s3:GetObject", "{assets}/artifacts/{environment}/0123.zip"),
+    ("s3:PutObject", "{assets}/artifacts/{environment}/0123.zip"),
+    ("s3:PutLifecycleConfiguration", "{assets}"),
+    ("s3:PutBucketVersioning", "{assets}"),
+    ("s3:DeleteBucket", "{assets}"),
+    ("s3:DeleteObject", "arn:aws:s3:::cdk-hnb659fds-assets-111122223333-us-east-1/0123.zip"),
+    ("s3:DeleteObject", "arn:aws:s3:::cdk-other-assets-111122223333-eu-west-1/0123.zip"),
+    ("s3:ListBucket", "{bucket}", under("images/")),
+    ("s3:DeleteObject", "{bucket}/images/apples/1.jpg"),
+    ("s3:PutObjectTagging", "{bucket}/images/apples/1.jpg"),
+    ("s3:ListAllMyBuckets", "*"),
+    ("cloudformation:DescribeStacks", f"{STACK}/Verger-dev-Job/1"),
+    ("cloudformation:GetTemplate", f"{STACK.replace('eu-west-1', 'us-east-1')}/Verger-dev-Job/1"),
+    ("cloudformation:UpdateStack", f"{STACK}/Verger-dev-Job/1"),
+    ("cloudformation:DeleteStack", f"{STACK}/CDKToolkit/1"),
+    ("ecr:BatchDeleteImage", "arn:aws:ecr:eu-west-1:111122223333:repository/cdk-hnb659fds-container-assets-111122223333-eu-west-1"),
+    ("ssm:GetParameter", "{parameter}"),
+    ("sts:AssumeRole", "{bootstrap}-deploy-role-111122223333-eu-west-1"),
+    ("sts:AssumeRole", "{bootstrap}-file-publishing-role-111122223333-eu-west-1"),
+    ("iam:PassRole", "{job_role}", TO_EMR),
+]
+
 
 def names_in(cloud: Account, environment: str, other: str) -> dict[str, str]:
     """ARNs of what belongs to an environment, and of the same things of another one."""
@@ -259,6 +295,11 @@ def test_ci_compares_with_the_templates_of_the_environments_and_does_nothing_els
 def test_ci_deploys_through_the_roles_of_cdk_bootstrap_and_nothing_else():
     role = account().one("Verger-Delivery", "AWS::IAM::Role", id_="DeliveryDeployRole")
     check(role, names_in(account(), "dev", "prod"), may=DEPLOY_MAY, may_not=DEPLOY_MAY_NOT)
+
+
+def test_ci_deletes_old_artifacts_and_does_nothing_else():
+    role = account().one("Verger-Delivery", "AWS::IAM::Role", id_="DeliveryGcRole")
+    check(role, names_in(account(), "dev", "prod"), may=GC_MAY, may_not=GC_MAY_NOT)
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
@@ -333,6 +374,7 @@ def test_only_emr_serverless_for_this_application_takes_the_job_role():
     [
         ("DeliveryDiffRole", [f"repo:{REPO}:environment:dev-diff", f"repo:{REPO}:environment:prod-diff"]),
         ("DeliveryDeployRole", [f"repo:{REPO}:environment:dev", f"repo:{REPO}:environment:prod"]),
+        ("DeliveryGcRole", [f"repo:{REPO}:environment:dev-gc", f"repo:{REPO}:environment:prod-gc"]),
         ("DeliveryRunRoleDev", [f"repo:{REPO}:environment:dev-run"]),
         ("DeliveryRunRoleProd", [f"repo:{REPO}:environment:prod-run"]),
     ],
@@ -341,7 +383,7 @@ def test_github_takes_a_role_only_from_its_environments(role, subjects):
     cloud = account()
     resource = cloud.one("Verger-Delivery", "AWS::IAM::Role", id_=role)
     provider = cloud.one("Verger-Delivery", "AWS::IAM::OIDCProvider").arn
-    environments = [f"{name}{suffix}" for name in ("dev", "prod") for suffix in ("", "-diff", "-run")]
+    environments = [f"{name}{suffix}" for name in ("dev", "prod") for suffix in ("", "-diff", "-gc", "-run")]
     strangers = [
         *(subject for name in environments if (subject := f"repo:{REPO}:environment:{name}") not in subjects),
         *(subject.replace(REPO, stranger) for subject in subjects for stranger in ("example/other", "other/verger", f"{REPO}-fork")),

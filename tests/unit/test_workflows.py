@@ -46,8 +46,8 @@ each_job = pytest.mark.parametrize("job", list(jobs()))
 each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 
 
-def test_there_are_workflows_to_check_deploy_and_run() -> None:
-    assert {file.stem for file in WORKFLOWS} == {"check", "deploy", "run"}
+def test_there_are_workflows_to_check_deploy_collect_garbage_and_run() -> None:
+    assert {file.stem for file in WORKFLOWS} == {"check", "deploy", "gc", "run"}
 
 
 @each_job
@@ -136,6 +136,19 @@ def test_who_approves_has_seen_what_differs_from_what_is_deployed() -> None:
     assert role == "${{ vars.AWS_DIFF_ROLE }}"
 
 
+def test_nothing_is_deleted_beside_a_deployment_to_its_environment() -> None:
+    """A deployment uploads no file that is there already, and may name again one that was about to go."""
+    deploy, gc = (yaml.safe_load((REPOSITORY / ".github" / "workflows" / f"{name}.yml").read_text()) for name in ("deploy", "gc"))
+    (job,) = gc["jobs"].values()
+    names = r"deploy-\$\{\{ (inputs\.environment \|\| .*|matrix\.environment) \}\}"
+    assert all(re.fullmatch(names, each["concurrency"]["group"]) for each in (deploy, job))
+    assert not any(each["concurrency"]["cancel-in-progress"] for each in (deploy, job))
+    assert job["environment"] == "${{ matrix.environment }}-gc"
+    (role,) = [step["with"]["role-to-assume"] for step in job["steps"] if step.get("uses", "").startswith(CREDENTIALS)]
+    assert role == "${{ vars.AWS_GC_ROLE }}"
+    assert commands(job)[-1] == "make gc CONFIRM=false"
+
+
 @pytest.mark.parametrize(
     ("target", "wanted"),
     [
@@ -144,6 +157,8 @@ def test_who_approves_has_seen_what_differs_from_what_is_deployed() -> None:
         ("assembly", ['cdk synth --quiet -c environment="$ENV"  --output', "mv build/assembly/.new build/assembly/prod"]),
         ("assembly REPOSITORY=example/verger", ['-c environment="$ENV" -c repository="$REPOSITORY" --output']),
         ("gc", ["cdk gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true"]),
+        ("gc CONFIRM=false", ["--rollback-buffer-days 30 --confirm=false -c placeholders=true"]),
+        ("gc CONFIRM=yes", ["--rollback-buffer-days 30 -c placeholders=true"]),
         ("destroy", ['cdk destroy --all -c environment="$ENV"']),
         (
             "environment",
@@ -156,7 +171,7 @@ def test_a_target_runs_on_one_environment(target: str, wanted: list[str]) -> Non
     told = make("-n", *target.split(), "ENV=prod")
     assert told.returncode == 0
     assert not [line for line in wanted if line not in told.stdout]
-    assert "placeholders" not in told.stdout or target in ("destroy", "gc")
+    assert "placeholders" not in told.stdout or target.split()[0] in ("destroy", "gc")
 
 
 def test_a_run_without_a_name_is_one_line_before_anything_is_asked() -> None:
