@@ -24,7 +24,7 @@ def s3a_jars(folder: Path = FOLDER, *, lock: Path = LOCK) -> list[Path]:
 
     UsageError where there is no Maven; BootstrapError where it fails, or brings another jar than the lock has.
     """
-    wanted = dict(reversed(line.split()) for line in lock.read_text().splitlines())
+    wanted = {name: digest for digest, name in (line.split() for line in lock.read_text().splitlines())}
     if digests(folder) != wanted:
         with tempfile.TemporaryDirectory(prefix="verger-s3a-") as brought:
             _refuse_others(bring(Path(brought)), wanted)
