@@ -1,4 +1,4 @@
-# Everything is installed by the first target that needs it: Python 3.11, Java 17 and make are enough.
+# Everything is installed by the first target that needs it: Python 3.11, Java 17 and make are enough, and Maven for rehearsals.
 
 PYTHON    ?= python3.11
 BUILD      = build

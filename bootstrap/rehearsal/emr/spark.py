@@ -45,13 +45,14 @@ S3A = {
     "spark.hadoop.fs.s3a.endpoint.region": REGION,
     "spark.hadoop.fs.s3a.user.agent.prefix": SERVICE,
 }
+NOT_HERE = ("spark.emr-serverless.", "spark.hadoop.fs.s3")  # an endpoint of a run's own could be AWS'
 INTERPRETERS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 PASSED_ON = ("HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")  # of this process' environment; credentials are not among them
 
 
 def driver_command(submit: Mapping[str, Any], settings: RunSettings, *, endpoint: str, folder: Path) -> list[str]:
     """The command line of spark-submit: the run's own files and properties, and what differs here."""
-    given = {name: value for name, value in settings.properties.items() if not name.startswith("spark.emr-serverless.")}
+    given = {name: value for name, value in settings.properties.items() if not name.startswith(NOT_HERE)}
     properties = given | HERE | S3A | {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.local.dir": str(folder / "scratch")}
     confs = [word for name, value in properties.items() for word in ("--conf", f"{name}={value}")]
     return [str(spark_home(folder) / "bin" / "spark-submit"), *confs, submit["entryPoint"], *submit.get("entryPointArguments", [])]
