@@ -76,7 +76,7 @@ def test_without_maven_it_is_said_how_to_get_it(lock: Path, tmp_path: Path, monk
 
 def test_where_maven_fails_its_own_reason_is_given(maven: Path, lock: Path, tmp_path: Path) -> None:
     script = Path(os.environ["PATH"]) / "mvn"
-    script.write_text(f"#!{sys.executable}\nprint('[ERROR] no registry answers')\nprint('[ERROR] more')\nraise SystemExit(1)\n")
+    script.write_text(f"#!{sys.executable}\nprint('\\x1b[0m[ERROR] no registry answers')\nprint('[ERROR] more')\nraise SystemExit(1)\n")
     with pytest.raises(BootstrapError, match=r"S3A: no registry answers$"):
         s3a_jars(tmp_path / "s3a", lock=lock)
     assert maven.is_dir()

@@ -16,6 +16,8 @@ from bootstrap.errors import BootstrapError, UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 POM, LOCK = (REPOSITORY / "requirements" / "s3a" / name for name in ("pom.xml", "jars.txt"))
+QUIETLY = ("--batch-mode", "--quiet", "-Dstyle.color=never", "--strict-checksums")
+ERROR = "[ERROR] "  # before the lines that say why; a code of colours may come first even so
 FOLDER = REPOSITORY / "build" / "s3a"
 
 
@@ -44,23 +46,12 @@ def bring(folder: Path) -> dict[str, str]:
         raise UsageError(
             "no mvn here", "a rehearsal needs Maven 3.6 or later, for Hadoop's S3A: apt-get install maven, or brew install maven"
         )
-    command = [
-        maven,
-        "--batch-mode",
-        "--quiet",
-        "-Dstyle.color=never",
-        "--strict-checksums",
-        "--file",
-        str(POM),
-        "dependency:copy-dependencies",
-    ]
-    done = subprocess.run(
-        [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )  # fmt: skip
+    command = [maven, *QUIETLY, "--file", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
-        said = next((line for line in done.stdout.splitlines() if "[ERROR]" in line), f"it ended with {done.returncode}")
+        said = next((line.partition(ERROR)[2] for line in done.stdout.splitlines() if ERROR in line), f"it ended with {done.returncode}")
         raise BootstrapError(
-            f"Maven does not bring Hadoop's S3A: {said.removeprefix('[ERROR] ')}",
+            f"Maven does not bring Hadoop's S3A: {said}",
             f"its settings name the registry; mvn --file {POM.relative_to(REPOSITORY)} dependency:copy-dependencies says more",
         )
     return digests(folder)
@@ -74,11 +65,17 @@ def _refuse_others(found: dict[str, str], wanted: dict[str, str]) -> None:
         )
 
 
-def write_lock() -> int:
-    with tempfile.TemporaryDirectory(prefix="verger-s3a-") as folder:
-        LOCK.write_text("".join(f"{digest}  {name}\n" for name, digest in bring(Path(folder)).items()))
+def main() -> int:
+    """Locks them."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="verger-s3a-") as folder:
+            found = bring(Path(folder))
+    except BootstrapError as error:
+        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    LOCK.write_text("".join(f"{digest}  {name}\n" for name, digest in found.items()))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(write_lock())
+    sys.exit(main())
