@@ -1,4 +1,4 @@
-# Everything is installed by the first target that needs it: Python 3.11, Java 17 and make are enough.
+# Everything is installed by the first target that needs it: Python 3.11, Java 17 and make are enough, and Maven for rehearsals.
 
 PYTHON    ?= python3.11
 BUILD      = build
@@ -89,10 +89,11 @@ run: $(DEV)/.ready ## start and follow a run on EMR Serverless: ENV=dev NAME=fir
 	@test -n "$$NAME" || { echo "error: a run needs a name: make run ENV=$(ENV) NAME=first" >&2; exit 2; }
 	@set -f; $(RUN) -m bootstrap submit --environment "$$ENV" --results "$$NAME" --wait -- $$ARGUMENTS
 
-lock: $(DEV)/.ready ## resolve requirements/*.in again
+lock: $(DEV)/.ready ## resolve requirements/*.in again, and requirements/s3a/pom.xml, for which it needs Maven
 	cd requirements && for name in uv runtime infra go dev spark35; do \
 	  ../$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header $$name.in --output-file $$name.txt; done
+	$(RUN) -m bootstrap.rehearsal.emr.s3a
 
 clean: ## remove what was built; the virtual environments and node_modules stay
 	rm -rf $(BUILD) cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis && git worktree prune

@@ -15,7 +15,10 @@ DRIVER = "SPARK_DRIVER/"
 FILES = ("stderr.gz", "stdout.gz")  # what a Python driver says on stderr comes on stdout: spark-submit's PythonRunner sends it there
 LAST = 15  # lines that are shown
 ATTEMPT = re.compile(r"/attempts/(\d+)/")  # in the paths of runs that may be tried again
-RAISED = re.compile(r"(Caused by: )?[\w.$]*(Error|Exception|Killed|Interrupted)\b.*")  # of a traceback, of the JVM or of Python
+RAISED = re.compile(r"(Caused by: |: )?[\w.$]*(Error|Exception|Killed|Interrupted)\b.*")  # of a traceback, of the JVM or of Python
+# What Spark fetches of a run is said by Hadoop's S3A with its address; AWS' SDK below it says the reason only
+OF_SDK, AT = "Caused by: software.amazon.awssdk.", re.compile(r"[\w.$]*Exception: (s3a?://\S+): .*")
+DENIED_OR_GONE = "it is not there, or the role may not read it, which is the same answer without s3:ListBucket; bootstrap doctor tells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,10 @@ def read_cause(lines: Sequence[str]) -> LastWords:
         if line.startswith("error: "):
             after = lines[place + 1] if place + 1 < len(lines) else ""
             return LastWords(line.removeprefix("error: "), after.removeprefix("hint: ") if after.startswith("hint: ") else "", words.lines)
-    raised = next((line for _, line in _from_the_end(lines) if RAISED.match(line)), "")
-    return LastWords(raised, "", words.lines)
+    raised = [line for _, line in _from_the_end(lines) if RAISED.match(line)]
+    named = [line for line in raised if AT.search(line)] if raised and raised[0].startswith(OF_SDK) else []
+    cause = next(iter(named or raised), "")
+    return LastWords(cause, DENIED_OR_GONE if named and "AccessDenied" in cause else "", words.lines)
 
 
 def _from_the_end(lines: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ from types import FrameType
 
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.rehearsal.account import Rehearsal, Step
+from bootstrap.rehearsal.emr.s3a import s3a_jars
 from bootstrap.rehearsal.process import stand_in
 from bootstrap.rehearsal.steps import STEPS
 from bootstrap.rehearsal.workspace import REPOSITORY, is_disposable
@@ -24,6 +25,7 @@ def rehearse(environment: str, *, images: Path | None, keep: bool) -> list[Step]
     """Goes through it all, saying on stderr what is being done; BootstrapError at the first step that fails."""
     is_disposable(environment)  # an unknown one is refused before anything is built
     refuse_missing_tools()
+    s3a_jars()
     signal.signal(signal.SIGTERM, _end_in_order)
     folder = Path(tempfile.mkdtemp(prefix="verger-rehearsal-"))
     try:

@@ -1,8 +1,8 @@
 """`make rehearse` on a fresh clone, and again: what somebody waits for who has just got the repository, and then whenever they ask.
 
-Cold is a clone of the last commit, in an empty folder, that finds no cache: pip, uv, npm, Keras, jsii and whatever else keeps one under
-XDG_CACHE_HOME get empty ones of the clone's own. So it installs .venv and node_modules from the registries, archives Spark's classes,
-compiles the network and builds the executors' packages. Warm is the same command in the same clone.
+Cold is a clone of the last commit, in an empty folder, that finds no cache: pip, uv, npm, Maven, Keras, jsii and whatever else keeps one
+under XDG_CACHE_HOME get empty ones of the clone's own. So it installs .venv and node_modules from the registries, archives Spark's
+classes, compiles the network and builds the executors' packages. Warm is the same command in the same clone.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _clone(target: Path) -> Path:
 def _no_caches(folder: Path) -> dict[str, str]:
     """The environment of somebody who has never installed anything."""
     names = {"XDG_CACHE_HOME": "xdg", "PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv", "npm_config_cache": "npm", "KERAS_HOME": "keras"}
-    return {name: str(folder / kind) for name, kind in names.items()}
+    return {name: str(folder / kind) for name, kind in names.items()} | {"MAVEN_OPTS": f"-Dmaven.repo.local={folder / 'maven'}"}
 
 
 def _rehearse(setting: Setting, clone: Path, caches: dict[str, str]) -> tuple[float, str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.errors import UsageError
 from bootstrap.rehearsal.artifacts import build_artifacts
+from bootstrap.rehearsal.emr.s3a import s3a_jars
 from bootstrap.rehearsal.process import StandIn, stand_in
 from bootstrap.rehearsal.workspace import REPOSITORY, copy_repository
 from job.contract import FLATBUFFER, MODEL_CARD
@@ -26,6 +28,10 @@ def tools() -> None:
     for tool in ("node", "java"):
         if not shutil.which(tool):
             lacking(f"no {tool} here")
+    try:
+        s3a_jars()
+    except UsageError as no_maven:
+        lacking(str(no_maven))
 
 
 @pytest.fixture(scope="session")

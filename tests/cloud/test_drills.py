@@ -124,7 +124,9 @@ def test_what_is_wrong_before_the_job_starts_is_said_and_once_it_is_right_the_sa
         no_artifact = submitted(ready, "first")
     with untrusting(ready):
         no_role = submitted(ready, "first")
-    assert "NoSuchKey" in fails(no_artifact)[0]
+    error, hint = fails(no_artifact)
+    assert f"AccessDeniedException: {ready.outputs()['JobPackageUri']}" in error, "as the role may not list that bucket"
+    assert "it is not there, or the role may not read it" in hint
     assert "is not allowed to assume" in fails(no_role)[0]
 
     succeeds(ready, "first")

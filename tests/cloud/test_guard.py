@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.rehearsal.emr.settings import RunSettings
+from bootstrap.rehearsal.emr.spark import driver_command
 from bootstrap.rehearsal.local import NotLocal, local_environment, refuse_unless_local
 from bootstrap.rehearsal.process import stand_in
 from tests.cloud.account import is_alive
@@ -62,6 +64,15 @@ def test_a_command_of_the_rehearsal_reaches_the_stand_in_as_nobody(tmp_path: Pat
     with stand_in(log=tmp_path / "log") as aws:
         said = aws.run(["aws", "sts", "get-caller-identity", "--query", "Account", "--output", "text"], cwd=tmp_path)
     assert said.strip() == "123456789012"
+
+
+def test_a_run_s_spark_knows_no_other_endpoint_than_the_stand_in_s(tools: None, tmp_path: Path) -> None:  # noqa: ARG001  asked for its jars
+    named = {f"spark.hadoop.fs.s3a.{name}": "https://s3.amazonaws.com" for name in ("endpoint", "bucket.data.endpoint")}
+    settings = RunSettings(named | {"spark.task.cpus": "1"}, ())
+    command = driver_command({"entryPoint": "s3://data/script.py"}, settings, endpoint=HERE, folder=tmp_path)
+    assert {word.partition("=")[2] for word in command if "endpoint=" in word} == {HERE}
+    assert not [word for word in command if "amazonaws" in word]
+    assert "spark.task.cpus=1" in command
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -216,7 +218,48 @@ def test_a_role_s_condition_on_the_application_is_asked(bench: Bench) -> None:
 def test_an_entry_point_that_is_not_there_fails_the_run(bench: Bench) -> None:
     submit = {"entryPoint": f"s3://{BUCKET}/nothing.py"}
     run_id = bench.emr.start_job_run(applicationId=bench.application, executionRoleArn=ROLE, jobDriver={"sparkSubmit": submit})["jobRunId"]
-    assert "NoSuchKey" in bench.ended(run_id)["stateDetails"]
+    assert f"No such file or directory: s3://{BUCKET}/nothing.py" in bench.ended(run_id)["stateDetails"]
+
+
+def test_spark_fetches_a_run_s_files_from_the_bucket_and_its_executors_do_too(bench: Bench) -> None:
+    uris = [f"s3://{BUCKET}/{name}" for name in ("code.zip", "note.zip")]
+    for name, member, text in (("code.zip", "code_of_run.py", "WORD = 'packaged'"), ("note.zip", "note.txt", "archived")):
+        bench.s3.put_object(Bucket=BUCKET, Key=name, Body=_zip(member, text))
+    confs = {"spark.submit.pyFiles": uris[0], "spark.archives": f"{uris[1]}#notes"}
+    run_id = bench.start(READS, confs=confs)
+    assert bench.ended(run_id)["state"] == "SUCCESS", bench.said(run_id) + bench.said(run_id, stream="stderr")
+    assert json.loads(bench.said(run_id)) == {
+        "archives": confs["spark.archives"],
+        "files": uris[0],
+        "driver": ["packaged", "archived"],
+        "executor": ["packaged", "archived"],
+    }
+
+
+READS = """
+import json
+from pathlib import Path
+from pyspark import SparkContext
+
+def read(_number):
+    import code_of_run
+    return [code_of_run.WORD, Path("notes/note.txt").read_text()]
+
+sc = SparkContext()
+asked = {name: sc.getConf().get(f"spark.{name}") for name in ("archives", "files")}
+print(json.dumps(asked | {"driver": read(0), "executor": sc.parallelize([0], 1).map(read).first()}))
+"""
+
+
+def test_what_spark_fetches_is_put_to_the_run_s_role(bench: Bench) -> None:
+    bench.allow(*NARROW[:1], {"Effect": "Allow", "Action": ["s3:PutObject", "logs:*"], "Resource": "*"})
+    try:
+        run_id = bench.start("print('here I am')")
+        details = bench.ended(run_id)["stateDetails"]
+    finally:
+        bench.allow(ALL)
+    assert f"AccessDeniedException: s3://{BUCKET}/script.py" in details
+    assert bench.said(run_id) == ""
 
 
 ASKS = f"""
@@ -309,6 +352,13 @@ def test_more_than_the_application_s_capacity_is_refused(bench: Bench) -> None:
             bench.start("pass")
     finally:
         bench.application = before
+
+
+def _zip(name: str, text: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(name, text)
+    return made.getvalue()
 
 
 def _defaults(properties: dict[str, str]) -> dict[str, Any]:

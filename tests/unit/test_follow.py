@@ -207,6 +207,9 @@ def test_a_failed_run_s_reason_is_what_the_job_says(
     assert lines[-1] == "  bye"
 
 
+DENIED = 'Exception in thread "main" java.nio.file.AccessDeniedException: s3://b/job.zip: getFileStatus on s3://b/job.zip: FORBIDDEN'
+
+
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
@@ -215,6 +218,7 @@ def test_a_failed_run_s_reason_is_what_the_job_says(
             "org.apache.spark.SparkException: lost\n\tat x\nCaused by: java.io.IOException: disk\n\tat y\n",
             "Caused by: java.io.IOException: disk",
         ),
+        (f"{DENIED}\n\tat x\nCaused by: software.amazon.awssdk.services.s3.model.S3Exception: FORBIDDEN\n\tat y\n", DENIED),
         ("nothing that is a reason\n", "ExitCode: 1"),
     ],
 )
@@ -227,6 +231,7 @@ def test_where_the_job_says_nothing_the_last_exception_is_the_reason_or_what_the
         follower(becoming(deployment, "FAILED", details="ExitCode: 1")).follow(run)
     assert str(failed.value) == f"run {run.id} FAILED: {cause}"
     assert failed.value.lines[-1].split() == text.splitlines()[-1].split()
+    assert ("it is not there, or the role may not read it" in failed.value.hint) == (cause == DENIED)
 
 
 def test_an_earlier_attempt_s_log_is_not_taken_for_the_last_one_s(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

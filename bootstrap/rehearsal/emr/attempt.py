@@ -17,6 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from bootstrap.errors import BootstrapError
 from bootstrap.rehearsal.drills import SERVICE
 from bootstrap.rehearsal.emr.applications import Application
 from bootstrap.rehearsal.emr.logs import Logs
@@ -78,10 +79,11 @@ class Attempt:
             logs = Logs(self._monitoring(), self._place, aws, files={STDOUT: self._folder / STDOUT, STDERR: self._folder / STDERR})
             logs.open()
             submit = self._request["jobDriver"]["sparkSubmit"]
-            staged = stage(submit, self._settings.properties, aws("s3"), into=self._folder)
-            code = self._drive(driver_command(submit, self._settings, staged, self._folder), session, logs)
+            stage(self._settings.properties, aws("s3"), into=self._folder)
+            command = driver_command(submit, self._settings, endpoint=self._site.endpoint, folder=self._folder)
+            code = self._drive(command, session, logs)
             logs.close()
-        except (NotAssumed, ClientError) as error:
+        except (NotAssumed, ClientError, BootstrapError) as error:
             return f"Job run failed: {error}"
         return self._verdict(code)
 
@@ -138,7 +140,7 @@ class Attempt:
             return None
         # spark-submit sends what a Python driver says on stderr to stdout (PythonRunner)
         said = "".join((self._folder / name).read_text(errors="replace") for name in (STDERR, STDOUT)).splitlines()
-        last = [line.strip() for line in said if "Error" in line or "Exception" in line]
+        last = [line.strip() for line in said if ("Error" in line or "Exception" in line) and not line.startswith("\tat ")]
         return (
             "Job failed, please check complete logs in configured logging destination. "
             f"ExitCode: {code}. Last few exceptions: {' '.join(last[-2:])}"

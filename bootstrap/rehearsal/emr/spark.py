@@ -1,7 +1,8 @@
 """The driver's process: spark-submit of the Spark that is installed here, with executors in processes of their own.
 
 `local-cluster` starts a master, workers and executors on this machine: archives reach executors, and results come back, over the same
-paths as in a cluster. Sizes of workers are this machine's, not the run's.
+paths as in a cluster. Spark fetches a run's files by their s3:// URIs, with the run's role. Sizes of workers are this machine's, not the
+run's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bootstrap.rehearsal.drills import SERVICE
+from bootstrap.rehearsal.emr.s3a import s3a_jars
 from bootstrap.rehearsal.emr.settings import RunSettings
-from bootstrap.rehearsal.emr.staging import Staged
+from bootstrap.rehearsal.emr.staging import interpreter
 from bootstrap.rehearsal.local import HOSTS, REGION
 from job.contract import JVM_OPTIONS
 
@@ -33,21 +36,33 @@ HERE = {
     "spark.driver.extraJavaOptions": JVM_OPTIONS,
     "spark.executor.extraJavaOptions": JVM_OPTIONS,
 }
+# What an EMR release's configuration says of S3, and what a server of this machine needs. Credentials: S3A's own default, which asks
+# the container's endpoint
+S3A = {
+    "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+    "spark.hadoop.fs.s3a.path.style.access": "true",
+    "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
+    "spark.hadoop.fs.s3a.endpoint.region": REGION,
+    "spark.hadoop.fs.s3a.user.agent.prefix": SERVICE,
+}
+NOT_HERE = ("spark.emr-serverless.", "spark.hadoop.fs.s3")  # an endpoint of a run's own could be AWS'
+INTERPRETERS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 PASSED_ON = ("HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")  # of this process' environment; credentials are not among them
 
 
-def driver_command(submit: Mapping[str, Any], settings: RunSettings, staged: Staged, folder: Path) -> list[str]:
-    """The command line of spark-submit for staged files."""
-    given = {name: value for name, value in settings.properties.items() if not name.startswith("spark.emr-serverless.")}
-    files = {"spark.submit.pyFiles": ",".join(map(str, staged.python_files)), "spark.archives": ",".join(staged.archives)}
-    properties = given | {name: value for name, value in files.items() if value} | HERE | {"spark.local.dir": str(folder / "scratch")}
+def driver_command(submit: Mapping[str, Any], settings: RunSettings, *, endpoint: str, folder: Path) -> list[str]:
+    """The command line of spark-submit: the run's own files and properties, and what differs here."""
+    given = {name: value for name, value in settings.properties.items() if not name.startswith(NOT_HERE)}
+    properties = given | HERE | S3A | {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.local.dir": str(folder / "scratch")}
     confs = [word for name, value in properties.items() for word in ("--conf", f"{name}={value}")]
-    return [str(spark_home(folder) / "bin" / "spark-submit"), *confs, str(staged.entry_point), *submit.get("entryPointArguments", [])]
+    return [str(spark_home(folder) / "bin" / "spark-submit"), *confs, submit["entryPoint"], *submit.get("entryPointArguments", [])]
 
 
 def driver_environment(settings: RunSettings, *, endpoint: str, token: str, folder: Path) -> dict[str, str]:
     """The variables of the driver: credentials come from a container's endpoint, as EMR Serverless' come from outside too."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    asked = settings.driver_environment
+    pythons = {name: interpreter(asked[name], folder=folder) for name in INTERPRETERS if name in asked}
     java = shutil.which("java") or "java"
     return (
         kept
@@ -65,7 +80,8 @@ def driver_environment(settings: RunSettings, *, endpoint: str, token: str, fold
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": ",".join(HOSTS),
         }
-        | settings.driver_environment
+        | asked
+        | pythons
     )
 
 
@@ -73,13 +89,17 @@ CREDENTIALS = "/verger-rehearsal/credentials"  # where the door gives them out
 
 
 def spark_home(folder: Path) -> Path:
-    """A home of Spark whose contents are links to the installed one's: standalone workers write into their home."""
+    """A home of Spark with S3A: links to the installed one's contents, as standalone workers write into their home, and to more jars."""
     home = folder / "spark"
     if not home.is_dir():
-        home.mkdir()
         found = importlib.util.find_spec("pyspark")
         assert found
         assert found.submodule_search_locations
-        for each in Path(found.submodule_search_locations[0]).iterdir():
-            (home / each.name).symlink_to(each)
+        installed = Path(found.submodule_search_locations[0])
+        (home / "jars").mkdir(parents=True)
+        for each in installed.iterdir():
+            if each.name != "jars":
+                (home / each.name).symlink_to(each)
+        for jar in [*(installed / "jars").iterdir(), *s3a_jars()]:
+            (home / "jars" / jar.name).symlink_to(jar)
     return home

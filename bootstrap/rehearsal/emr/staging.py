@@ -1,13 +1,13 @@
-"""A run's files, from the bucket to where the driver finds them."""
+"""What the driver finds in its working folder: the run's archives, unpacked. All else that is a run's, Spark itself fetches over S3A."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,34 +15,15 @@ from urllib.parse import urlsplit
 PACKED = (".zip", ".jar", ".tar", ".tgz", ".tar.gz")  # what Spark's Utils.unpack takes for an archive, by its name
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """Files of a run on this machine: the entry script, the packages for PYTHONPATH, and archives with their aliases."""
+def stage(properties: Mapping[str, str], s3: Any, *, into: Path) -> None:
+    """Unpacks the archives into `into`, fetched with the run's own credentials, as EMR Serverless does before it starts a driver.
 
-    entry_point: Path
-    python_files: tuple[Path, ...]
-    archives: tuple[str, ...]
-
-
-def stage(submit: Mapping[str, Any], properties: Mapping[str, str], s3: Any, *, into: Path) -> Staged:
-    """Fetches them with the run's own credentials, and unpacks archives for the driver into `into`, as EMR Serverless does.
-
-    ClientError where the role may not read one. Executors are given the archives, which Spark itself unpacks there.
+    ClientError where the role may not read one.
     """
-    files = into / "files"
-    entry_point = _fetch(submit["entryPoint"], s3, files)
-    python_files = tuple(_fetch(uri, s3, files) for uri in _listed(properties.get("spark.submit.pyFiles", "")))
-    archives = []
-    for uri in _listed(properties.get("spark.archives", "")):
+    for uri in filter(None, properties.get("spark.archives", "").split(",")):
         source, _, alias = uri.partition("#")
-        archive = _with_interpreter(_fetch(source, s3, files))
+        archive = _fetch(source, s3, into / "files")
         unpack(archive, into / (alias or archive.name))
-        archives.append(f"{archive}#{alias or archive.name}")
-    return Staged(entry_point, python_files, tuple(archives))
-
-
-def _listed(text: str) -> list[str]:
-    return [each for each in text.split(",") if each]
 
 
 def _fetch(uri: str, s3: Any, folder: Path) -> Path:
@@ -65,18 +46,16 @@ def unpack(archive: Path, into: Path) -> None:
         into.symlink_to(archive)
 
 
-def _with_interpreter(archive: Path) -> Path:
-    """The archive itself where the interpreter that it links to is on this machine, else one that links to ours."""
-    if not archive.name.endswith((".tgz", ".tar.gz")):
-        return archive
-    with tarfile.open(archive) as packed:
-        links = [each for each in packed if each.issym() and os.path.isabs(each.linkname) and not os.path.exists(each.linkname)]
-        if not links:
-            return archive
-        changed = archive.with_name(f"linked-{archive.name}")
-        with tarfile.open(changed, "w:gz", compresslevel=1) as made:
-            for member in packed.getmembers():
-                if member in links:
-                    member.linkname = os.path.realpath(sys.executable)
-                made.addfile(member, packed.extractfile(member) if member.isreg() else None)
-    return changed
+def interpreter(named: str, *, folder: Path) -> str:
+    """A command that starts the Python of this path, in whatever folder it is asked.
+
+    One inside an archive is a link to the release's own. Where this machine has that elsewhere, the link is made anew once Spark has
+    unpacked the archive, so that all get the archive as it lies in the bucket.
+    """
+    if os.path.isabs(named):
+        return named
+    python, ours = shlex.quote(named), shlex.quote(os.path.realpath(sys.executable))
+    starter = folder / named.strip("./").replace("/", "-")
+    starter.write_text(f'#!/bin/sh\n[ -e {python} ] || ln -sf {ours} {python}\nexec {python} "$@"\n')
+    starter.chmod(0o755)
+    return str(starter)
