@@ -71,7 +71,10 @@ def stand_in(*, log: Path) -> Iterator[StandIn]:
     try:
         endpoint = process.stdout.readline().strip()
         if not endpoint:
-            raise BootstrapError(f"the stand-in did not start: {log.read_text().strip().splitlines()[-1:]}", f"see {log}; make setup")
+            said = log.read_text().strip().splitlines() or ["it says nothing"]
+            raise BootstrapError(
+                f"the stand-in did not start: {said[-1]}", f"make setup installs what it needs; all that it says is in {log}"
+            )
         with _only(endpoint):
             yield StandIn(endpoint)
     finally:
