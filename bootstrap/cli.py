@@ -89,7 +89,7 @@ def _rehearse(flags: argparse.Namespace) -> None:
 
     if flags.images and not flags.images.is_dir():
         raise UsageError(f"--images {flags.images}: no such folder", "name one that is there, or none: then pictures are drawn")
-    steps = rehearse(flags.environment, images=flags.images, keep=flags.keep)
+    steps = rehearse(flags.environment, images=flags.images, keep_folder=flags.keep)
     if flags.json:
         print_json([asdict(step) for step in steps])
         return
