@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from bootstrap.aws import client, foreseen
 from bootstrap.findings import Finding
+from bootstrap.locations import Location
 from job.contract import IMAGES, LOGS, RESULTS
 from job.submission import Deployment
 
@@ -51,11 +52,11 @@ def needs_of(deployment: Deployment) -> list[Need]:
     """What a run asks of S3."""
     partition = deployment.job_role_arn.split(":")[1]
     bucket = f"arn:{partition}:s3:::{deployment.bucket}"
-    files = (deployment.entry_point, deployment.job_package, deployment.model, deployment.environment_archive)
+    files = map(Location.parse, (deployment.entry_point, deployment.job_package, deployment.model, deployment.environment_archive))
     return [
         Need(("s3:ListBucket",), bucket, {"s3:prefix": f"{IMAGES}/"}),
         Need(("s3:GetObject",), f"{bucket}/{IMAGES}/label/image.jpg"),
-        *(Need(("s3:GetObject",), f"arn:{partition}:s3:::{file.removeprefix('s3://')}") for file in files),
+        *(Need(("s3:GetObject",), f"arn:{partition}:s3:::{file.bucket}/{file.key}") for file in files),
         Need(("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), f"{bucket}/{RESULTS}/run/{RESULTS}"),
         Need(("s3:PutObject",), f"{bucket}/{LOGS}/applications/driver"),
     ]

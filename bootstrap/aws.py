@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
+from s3transfer import exceptions as transfer
 
 from bootstrap.errors import BootstrapError
 
@@ -35,6 +36,8 @@ HINTS = {
 DENIED = ("AccessDenied", "403", "Forbidden", "UnauthorizedOperation")
 EXPIRED = ("ExpiredToken", "RequestExpired")
 BUSY = ("Throttling", "TooManyRequests", "SlowDown", "ServiceUnavailable", "InternalServer", "InternalError")
+# Of downloads in parts: the network, or the object, was another one halfway. They are no kinds of boto3's own
+BROKEN_OFF = (transfer.RetriesExceededError, transfer.S3DownloadFailedError, transfer.S3ValidationError)
 NO_RENEWAL = (boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError, boto.SSOTokenLoadError, boto.CredentialRetrievalError)
 
 
@@ -88,6 +91,9 @@ def foreseen(doing: str) -> Iterator[None]:
         raise Expired(f"{doing}: {_line(str(error))}", HINTS["ExpiredToken"]) from error
     except (boto.HTTPClientError, boto.ConnectionError) as error:
         raise Unreachable(f"{doing}: {_line(str(error))}", "is the network there, and is the region's name right?") from error
+    except BROKEN_OFF as error:
+        why = getattr(error, "last_exception", error)
+        raise Unreachable(f"{doing}: broken off: {_line(str(why))}", "try again; is the network there?") from error
     except boto.BotoCoreError as error:
         raise BootstrapError(f"{doing}: {_line(str(error))}", "is the network there, and is the region's name right?") from error
 

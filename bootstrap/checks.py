@@ -10,6 +10,7 @@ from typing import IO, Any
 from bootstrap.artifacts import REPAIR, Packages, read_code, read_model, read_packages
 from bootstrap.aws import client, foreseen
 from bootstrap.findings import Finding
+from bootstrap.locations import Location
 from job.contract import IMAGES
 from job.releases import release_of
 from job.submission import Deployment
@@ -132,10 +133,10 @@ def _architecture(application: Mapping[str, Any]) -> str:
 @contextmanager
 def _fetched(deployment: Deployment, uri: str) -> Iterator[IO[bytes]]:
     """An object's content, at its beginning."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    place = Location.parse(uri)
     with tempfile.SpooledTemporaryFile(SPOOLED) as file:
         with foreseen(f"reading {uri}"):
-            client("s3", region=deployment.region).download_fileobj(bucket, key, file)
+            client("s3", region=deployment.region).download_fileobj(place.bucket, place.key, file)
         file.seek(0)
         yield file
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bootstrap.backbones import BACKBONES
-from bootstrap.errors import BootstrapError, UsageError
+from bootstrap.errors import BootstrapError, UsageError, refused_by_system
 from bootstrap.estimate import add_estimate
 from bootstrap.forecast import add_forecast
 from bootstrap.operate import add_runs_verbs
@@ -27,19 +27,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = _parser().parse_args(argv)
         flags.run(flags)
     except BootstrapError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        for line in error.lines:
-            print(f"  {line}", file=sys.stderr)
-        return error.exit_code
+        return _complain(error)
     except OSError as error:
-        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
-        return 1
+        return _complain(refused_by_system(error))
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _complain(error: BootstrapError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    for line in error.lines:
+        print(f"  {line}", file=sys.stderr)
+    return error.exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,7 +89,7 @@ def _rehearse(flags: argparse.Namespace) -> None:
 
     if flags.images and not flags.images.is_dir():
         raise UsageError(f"--images {flags.images}: no such folder", "name one that is there, or none: then pictures are drawn")
-    steps = rehearse(flags.environment, images=flags.images, keep=flags.keep)
+    steps = rehearse(flags.environment, images=flags.images, keep_folder=flags.keep)
     if flags.json:
         print_json([asdict(step) for step in steps])
         return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 
 from bootstrap.aws import client, foreseen
 from bootstrap.console import printable
-from bootstrap.run import Run
+from bootstrap.run import Run, Seen
 
 DRIVER = "SPARK_DRIVER/"
 FILES = ("stderr.gz", "stdout.gz")  # what a Python driver says on stderr comes on stdout: spark-submit's PythonRunner sends it there
@@ -36,9 +39,28 @@ def last_words(run: Run, *, attempt: int) -> LastWords | None:
         s3 = client("s3", region=run.deployment.region)
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=run.logs.bucket, Prefix=run.logs.prefix)
         keys = _of_attempt(attempt, [each["Key"] for page in pages for each in page.get("Contents", ())])
-        logs = [gzip.decompress(s3.get_object(Bucket=run.logs.bucket, Key=key)["Body"].read()) for key in keys]
+        logs = [_unpacked(s3.get_object(Bucket=run.logs.bucket, Key=key)["Body"].read()) for key in keys]
     lines = [printable(line.expandtabs(4)) for log in logs for line in log.decode(errors="replace").splitlines() if line.strip()]
     return read_cause(lines) if keys else None
+
+
+def may_come(seen: Seen) -> bool:
+    """Whether there is a log to come: its run has had a driver, and its application writes logs to S3."""
+    if not seen.started:
+        return False
+    with foreseen(f"looking at application {seen.run.deployment.application_id}"):
+        emr = client("emr-serverless", region=seen.run.deployment.region)
+        said = emr.get_application(applicationId=seen.run.deployment.application_id)["application"]
+    return "logUri" in said.get("monitoringConfiguration", {}).get("s3MonitoringConfiguration", {})
+
+
+def _unpacked(log: bytes) -> bytes:
+    """As much of a gzip file as is whole: half of a log says something, too."""
+    found = bytearray()
+    with suppress(EOFError, gzip.BadGzipFile, zlib.error), gzip.GzipFile(fileobj=BytesIO(log)) as file:
+        while part := file.read1():
+            found += part
+    return bytes(found)
 
 
 def _of_attempt(number: int, keys: Sequence[str]) -> list[str]:

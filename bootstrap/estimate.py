@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from bootstrap.costs import IMAGE_BYTES, Estimate, Fleet, Group, Item, Worker, Workload, estimate, measured_rate
+from bootstrap.errors import UsageError
 from bootstrap.prices import FREE_DISK_GB, PRICES, dollars
 
 MOST_IMAGES, MOST_EXECUTORS = 10**12, 1000
@@ -22,8 +23,17 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its flags, and what to run."""
     fleet = Fleet()
     add = parser.add_argument
-    add("--images", type=up_to(MOST_IMAGES), required=True, metavar="N", help="images in a run (required)")
-    add("--image-bytes", type=positive, default=IMAGE_BYTES, metavar="B", help=f"their mean size in bytes (default: {IMAGE_BYTES:,})")
+    add(
+        "--images",
+        action="append",
+        required=True,
+        metavar="N|DIR",
+        help="images in a run: how many, or what the job takes: a folder here or in S3, a manifest, an S3 Inventory, which are listed; "
+        "those may be given several times (required)",
+    )
+    add("--under", action="append", default=[], metavar="DIR", help="of a list only the images in this folder; repeatable (default: all)")
+    add("--include", action="append", default=[], metavar="PATTERN", help="only files named like this; repeatable (default: all)")
+    add("--image-bytes", type=positive, metavar="B", help=f"their mean size in bytes (default: as listed, else {IMAGE_BYTES:,})")
     add(
         "--rate",
         type=positive,
@@ -47,10 +57,36 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
 
 
 def _estimate(flags: argparse.Namespace) -> None:
-    work = Workload(flags.images, flags.image_bytes, flags.rate or measured_rate(flags.image_bytes))
+    images, image_bytes = _counted(flags)
+    work = Workload(images, image_bytes, flags.rate or measured_rate(image_bytes))
     fleet = Fleet(flags.driver, flags.executor, flags.executors, flags.architecture, flags.start_seconds)
     write = as_json if flags.json else as_table
     print(write(work, fleet, region=flags.region))
+
+
+def _counted(flags: argparse.Namespace) -> tuple[int, float]:
+    """How many images, and their mean size in bytes: as they are said to be, or as the job would list them."""
+    named, places = flags.images, [*flags.under, *flags.include]
+    if len(named) == 1 and not places and not _may_be_place(named[0]):
+        return _number(named[0]), flags.image_bytes or IMAGE_BYTES
+    from bootstrap.census import take_census
+
+    words = [f"--{flag}={value}" for flag in ("images", "under", "include") for value in getattr(flags, flag)]
+    # The job wants to know them, and nothing is looked for there
+    *_, found = take_census(["featurize", *words, "--results", "results", "--model", "model"], image_bytes=flags.image_bytes)
+    return found.images, found.image_bytes
+
+
+def _may_be_place(text: str) -> bool:
+    """A number is none, however it is written; `./12` is."""
+    return not re.fullmatch(r"[-+]?\d[\d.,_]*(e[-+]?\d+)?", text, re.IGNORECASE) and not text.isnumeric()
+
+
+def _number(text: str) -> int:
+    try:
+        return up_to(MOST_IMAGES)(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"argument --images: {error}", "python -m bootstrap estimate --help") from error
 
 
 def up_to(most: int) -> Callable[[str], int]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bootstrap.aws import Expired, Unreachable, look_for_new_credentials
 from bootstrap.counted import pace_of
-from bootstrap.driver_log import last_words
+from bootstrap.driver_log import LastWords, last_words, may_come
 from bootstrap.errors import BootstrapError
 from bootstrap.run import SUCCESS, Attempt, Run, Seen, architecture_of, attempts_before, cancel, look
 from bootstrap.spent import usd_so_far
@@ -85,11 +85,7 @@ class Follower:
             raise _lost(run, error) from error
 
     def _failure(self, seen: Seen) -> BootstrapError:
-        words = None
-        for _ in range(0, LOG_S, POLL_S):
-            if seen.state != "FAILED" or (words := last_words(seen.run, attempt=seen.attempt)):
-                break
-            self.sleep(POLL_S)
+        words = self._last_words(seen) if seen.state == "FAILED" else None
         cause = (words and words.cause) or seen.details or "EMR Serverless gives no reason"
         hint = [words.hint] if words and words.hint else []
         return BootstrapError(
@@ -97,6 +93,21 @@ class Follower:
             "; ".join([*hint, f"its logs: {seen.run.logs}/"]),
             lines=words.lines if words else (),
         )
+
+    def _last_words(self, seen: Seen) -> LastWords | None:
+        """What the driver's log says, which is waited for where it may come. A log that cannot be read hides no reason that is known."""
+        try:
+            words = last_words(seen.run, attempt=seen.attempt)
+            if words or not may_come(seen):
+                return words
+            print(f"note: run {seen.run.id} {seen.state}; its driver's log is on its way, and this waits {LOG_S} s for it", file=sys.stderr)
+            for _ in range(0, LOG_S, POLL_S):
+                self.sleep(POLL_S)
+                if words := last_words(seen.run, attempt=seen.attempt):
+                    return words
+        except BootstrapError as error:
+            print(f"note: {error}", file=sys.stderr)
+        return None
 
 
 def observe(run: Run, architecture: Architecture) -> Moment:

@@ -33,6 +33,11 @@ class Rehearsal:
         return self.folder / "workspace"
 
     @property
+    def artifacts(self) -> Path:
+        """What is built for it to deploy."""
+        return self.folder / "artifacts"
+
+    @property
     def stack(self) -> str:
         return f"Verger-{self.environment}"
 

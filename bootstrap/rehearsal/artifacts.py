@@ -1,29 +1,38 @@
-"""What a rehearsal deploys: packages for this machine's processor, and a small network. Built where there is none yet."""
+"""What a rehearsal deploys: packages for this machine's processor, and a small network, by the commands that an operator would type."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bootstrap.backbones import BACKBONES
 from bootstrap.rehearsal.workspace import this_architecture
-from job.contract import FLATBUFFER, MODEL_CARD, ModelCard
+from job.contract import ENVIRONMENT_CARD, FLATBUFFER, MODEL_CARD, EnvironmentCard, ModelCard
 from job.releases import DEFAULT_RELEASE
 
-WEIGHTS, ALPHA = "random:1", 0.35  # nobody looks at the features; a quarter of the time of the full width
+WEIGHTS, ALPHA = "random:1", "0.35"  # nobody looks at the features; a quarter of the time of the full width
 NAME = "rehearsal"  # of the weights, in the card: environments that keep their data refuse a network that was never trained
 
 
-def build_artifacts(folder: Path) -> str:
-    """Makes folder/model and folder/environment; the packages anew each time, as the lock may have changed."""
-    from bootstrap.environment.build import LOCK, Order, build_environment
+def build_artifacts(folder: Path, *, network: Path, bootstrap: Callable[..., object]) -> str:
+    """Makes folder/model and folder/environment, and says what is in that; the packages anew each time, as the lock may have changed.
 
-    if not _is_compiled(folder / "model"):
-        _compile(folder / "model")
-    architecture = this_architecture()
-    out = folder / "environment" / f"{DEFAULT_RELEASE.label}-{architecture}"
-    card = build_environment(Order(DEFAULT_RELEASE, architecture, LOCK), out=out, say=lambda _step: None)
-    return f"{len(card.packages)} packages, {card.packed_bytes / 1e6:.0f} MB"
+    network    the model's folder for the next time, with one or without
+    bootstrap  what does a verb of ours with arguments
+    """
+    model, environment, architecture = folder / "model", folder / "environment", this_architecture()
+    if not _is_compiled(network):
+        bootstrap("compile", "--weights", WEIGHTS, "--alpha", ALPHA, "--out", str(model))
+        card = ModelCard.from_json((model / MODEL_CARD).read_text())
+        (model / MODEL_CARD).write_text(replace(card, weights=NAME).to_json())
+        _copy(model, network)
+    else:
+        _copy(network, model)
+    bootstrap("environment", "--architecture", architecture, "--out", str(environment))
+    made = environment / f"{DEFAULT_RELEASE.label}-{architecture}" / ENVIRONMENT_CARD
+    packages = EnvironmentCard.from_json(made.read_text())
+    return f"{len(packages.packages)} packages, {packages.packed_bytes / 1e6:.0f} MB"
 
 
 def _is_compiled(model: Path) -> bool:
@@ -32,8 +41,7 @@ def _is_compiled(model: Path) -> bool:
     return there and not ModelCard.from_json((model / MODEL_CARD).read_text()).is_random
 
 
-def _compile(model: Path) -> None:
-    from bootstrap.compile import Recipe, compile_model
-
-    card = compile_model(Recipe(BACKBONES["MobileNetV2"], WEIGHTS, ALPHA, None), out=model)
-    (model / MODEL_CARD).write_text(replace(card, weights=NAME).to_json())
+def _copy(model: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (FLATBUFFER, MODEL_CARD):
+        shutil.copy2(model / name, target / name)

@@ -14,24 +14,27 @@ from typing import Any
 import boto3
 
 from bootstrap.errors import BootstrapError
+from bootstrap.rehearsal import leash
 from bootstrap.rehearsal.local import DUMMY, REGION, local_environment, refuse_unless_local
 from bootstrap.rehearsal.workspace import REPOSITORY
 
 STOP_S = 20
+LAST = 15  # lines of what a stand-in says that does not start
 
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A stand-in that runs, at `endpoint`."""
+    """A stand-in that runs, at `endpoint`. scratch: where commands put what is temporary, None for where they would anyway."""
 
     endpoint: str
+    scratch: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """For commands: only the stand-in, with dummy credentials, and this interpreter's own tools first."""
         made = local_environment(os.environ, endpoint=self.endpoint)
         path = os.pathsep.join([str(Path(sys.executable).parent), str(REPOSITORY / "node_modules" / ".bin"), made.get("PATH", "")])
-        return made | {"PATH": path, "PYTHONPATH": "", "CI": "true"}
+        return made | {"PATH": path, "PYTHONPATH": "", "CI": "true"} | _temporary(self.scratch)
 
     def client(self, service: str) -> Any:
         """A client of boto3 that knows this endpoint and dummy credentials only."""
@@ -40,24 +43,53 @@ class StandIn:
         return session.client(service, endpoint_url=self.endpoint)
 
     def run(self, command: Sequence[str], *, cwd: Path, more: Mapping[str, str] | None = None) -> str:
-        """What a command prints on stdout. BootstrapError with its last words where it fails."""
+        """What a command prints on stdout. BootstrapError with its last words where it fails. It ends with this process."""
         environment = self.environment | dict(more or {})
         refuse_unless_local(environment)
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode:
-            said = f"{done.stdout}\n{done.stderr}".splitlines()
+        with _leashed(command, cwd=cwd, env=environment) as process:
+            out, err = process.communicate()
+        if process.returncode:
+            said = f"{out}\n{err}".splitlines()
             last = " ".join(line.strip() for line in said[-40:] if "FAILED" in line or "rror" in line or "ROLLBACK" in line)
-            raise BootstrapError(f"{' '.join(command[:3])} … ended with {done.returncode}: {last}")
-        return done.stdout
+            hint = next((line.removeprefix("hint: ") for line in reversed(said) if line.startswith("hint: ")), "")
+            raise BootstrapError(f"{' '.join(command[:3])} … ended with {process.returncode}: {last}", hint)
+        return out
 
 
 @contextmanager
-def stand_in(*, log: Path) -> Iterator[StandIn]:
-    """A stand-in for as long as the block lasts. It ends with this process too, however that ends: its standard input closes."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+def _leashed(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command that ends with the block, or with this process, however that ends, and whatever it has started with it."""
+    end, held = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-I", leash.__file__, *command],
+        cwd=cwd, env=env, stdin=end, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    os.close(end)
+    with process:
+        try:
+            yield process
+        finally:
+            os.close(held)  # it ends, if it has not
+
+
+def _temporary(folder: Path | None) -> dict[str, str]:
+    """Variables by which programs, and Spark, find a folder for what is temporary."""
+    return {"TMPDIR": str(folder), "SPARK_LOCAL_DIRS": str(folder)} if folder else {}
+
+
+@contextmanager
+def stand_in(*, log: Path, owns: Path | None = None) -> Iterator[StandIn]:
+    """A stand-in for as long as the block lasts. It ends with this process too, however that ends: its standard input closes.
+
+    owns  a folder that it then discards, with all that is temporary in it
+    """
+    scratch = owns / "tmp" if owns else None
+    if scratch:
+        scratch.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | _temporary(scratch)
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bootstrap.rehearsal.server"],
+            [sys.executable, "-m", "bootstrap.rehearsal.server", *([str(owns)] if owns else [])],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,
@@ -71,9 +103,11 @@ def stand_in(*, log: Path) -> Iterator[StandIn]:
     try:
         endpoint = process.stdout.readline().strip()
         if not endpoint:
-            raise BootstrapError(f"the stand-in did not start: {log.read_text().strip().splitlines()[-1:]}", f"see {log}; make setup")
+            said = log.read_text().strip().splitlines() or ["it says nothing"]
+            problem = next((line for line in reversed(said) if "Error" in line), said[-1])
+            raise BootstrapError(f"the stand-in did not start: {problem}", "make setup installs what it needs", lines=said[-LAST:])
         with _only(endpoint):
-            yield StandIn(endpoint)
+            yield StandIn(endpoint, scratch)
     finally:
         process.stdin.close()
         try:

@@ -15,32 +15,38 @@ from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.rehearsal.account import Rehearsal, Step
 from bootstrap.rehearsal.emr.s3a import s3a_jars
 from bootstrap.rehearsal.process import stand_in
+from bootstrap.rehearsal.remains import discard, keep
 from bootstrap.rehearsal.steps import STEPS
 from bootstrap.rehearsal.workspace import REPOSITORY, is_disposable
 
 TOOLS = {"node": "Node 20 or later", "java": "Java 17"}
 
 
-def rehearse(environment: str, *, images: Path | None, keep: bool) -> list[Step]:
+def rehearse(environment: str, *, images: Path | None, keep_folder: bool) -> list[Step]:
     """Goes through it all, saying on stderr what is being done; BootstrapError at the first step that fails."""
     is_disposable(environment)  # an unknown one is refused before anything is built
     refuse_missing_tools()
     s3a_jars()
     signal.signal(signal.SIGTERM, _end_in_order)
     folder = Path(tempfile.mkdtemp(prefix="verger-rehearsal-"))
+    if keep_folder:
+        keep(folder)
     try:
-        with stand_in(log=folder / "stand-in.log") as aws:
-            rehearsal = Rehearsal(environment, images or folder / "pictures", folder, aws)
-            for name, act in STEPS.items():
-                _take(rehearsal, name, act)
-            return rehearsal.steps
-    except BootstrapError:
-        keep = True
-        print(f"note: what it left is in {folder}", file=sys.stderr)
-        raise
+        with stand_in(log=folder / "stand-in.log", owns=folder) as aws:
+            return _take_all(Rehearsal(environment, images or folder / "pictures", folder, aws))
     finally:
-        if not keep:
-            shutil.rmtree(folder)
+        discard(folder)  # where the stand-in did not start
+
+
+def _take_all(rehearsal: Rehearsal) -> list[Step]:
+    try:
+        for name, act in STEPS.items():
+            _take(rehearsal, name, act)
+    except (BootstrapError, OSError):
+        keep(rehearsal.folder)
+        print(f"note: what it left is in {rehearsal.folder}", file=sys.stderr)
+        raise
+    return rehearsal.steps
 
 
 def _end_in_order(number: int, _frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 It prints its endpoint as its first line, keeps everything in memory and in one temporary folder, and ends, with the runs that it
 started, at SIGTERM, at SIGINT, or when its standard input closes: that is when whoever started it is gone, even by SIGKILL.
+A folder that is its argument is its to discard then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -22,9 +24,19 @@ from bootstrap.rehearsal import buckets, cloudformation, permissions, resources,
 from bootstrap.rehearsal.door import Door
 from bootstrap.rehearsal.emr.service import Service
 from bootstrap.rehearsal.local import local_environment
+from bootstrap.rehearsal.remains import discard
 
 
-def main() -> int:
+def main(owned: Sequence[str]) -> int:
+    try:
+        _serve()
+    finally:
+        for folder in owned:
+            discard(Path(folder))
+    return 0
+
+
+def _serve() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Tried to parse AWS::CDK::Metadata")
     with tempfile.TemporaryDirectory(prefix="verger-rehearsal-") as folder:
@@ -50,7 +62,6 @@ def main() -> int:
         finally:
             service.stop()
             server.server_close()
-    return 0
 
 
 def _end_with_parent(shutdown: object) -> None:
@@ -69,4 +80,4 @@ def _end_with_parent(shutdown: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

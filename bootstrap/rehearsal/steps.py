@@ -24,8 +24,9 @@ def build(rehearsal: Rehearsal) -> str:
         from bootstrap.pictures import make_pictures
 
         make_pictures(rehearsal.images, count=PICTURES)
-    said = build_artifacts(REPOSITORY / "build" / "rehearsal")
-    copy_repository(rehearsal.workspace, artifacts=REPOSITORY / "build" / "rehearsal")
+    artifacts = rehearsal.artifacts
+    said = build_artifacts(artifacts, network=REPOSITORY / "build" / "rehearsal" / "model", bootstrap=rehearsal.bootstrap)
+    copy_repository(rehearsal.workspace, artifacts=artifacts)
     return said
 
 
@@ -81,9 +82,9 @@ def fetch(rehearsal: Rehearsal) -> str:
 def compare(rehearsal: Rehearsal) -> str:
     """The same images through the job on this machine's disk."""
     results = rehearsal.folder / "local"
-    model = REPOSITORY / "build" / "rehearsal" / "model"
-    command = [sys.executable, "-m", "job", "run", "--images", str(rehearsal.images), "--results", str(results), "--model", str(model)]
-    rehearsal.aws.run([*command, "--quiet"], cwd=REPOSITORY)
+    places = {"--images": rehearsal.images, "--results": results, "--model": rehearsal.artifacts / "model"}
+    words = [str(word) for pair in places.items() for word in pair]
+    rehearsal.aws.run([sys.executable, "-m", "job", "run", *words, "--quiet"], cwd=REPOSITORY)
     bucket = rehearsal.deployment().bucket
     agreed = compare_results(rehearsal.folder / "fetched", f"s3://{bucket}/{IMAGES}", results, str(rehearsal.images))
     return f"{agreed.images} images bit for bit, {agreed.faults} faults, projections within {agreed.projection_error:.0e}"

@@ -6,7 +6,7 @@ import heapq
 import os
 import random
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
 TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
 LONG = 200_000  # names listed one after the other, where they can be split further: two hundred requests to S3
+TOLD_EVERY = 1000  # images that are counted: a page of S3's
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 LISTING = pa.schema(
@@ -100,13 +101,19 @@ def check_roots(source: ImageSource) -> None:
 
 def count_images(source: ImageSource) -> tuple[int, int | None]:
     """How many images a run would list, and their bytes where all are known, listed here and kept nowhere. --classes is not looked at."""
+    return deque(count_so_far(source), maxlen=1).pop()
+
+
+def count_so_far(source: ImageSource) -> Iterator[tuple[int, int | None]]:
+    """The same of what has been listed so far: now and then, and at the end."""
     lister = open_lister(source)
     images = size = unknown = 0
-    for entry in islice(_entries(lister, lister.pieces(wanted=1), source=source), source.limit):
-        images += 1
+    for images, entry in enumerate(islice(_entries(lister, lister.pieces(wanted=1), source=source), source.limit), 1):
         size += entry.size
         unknown += entry.size == UNKNOWN
-    return images, None if unknown else size
+        if not images % TOLD_EVERY:
+            yield images, None if unknown else size
+    yield images, None if unknown else size
 
 
 def list_parts(

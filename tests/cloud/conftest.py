@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.cli import main
 from bootstrap.errors import UsageError
 from bootstrap.rehearsal.artifacts import build_artifacts
 from bootstrap.rehearsal.emr.s3a import s3a_jars
 from bootstrap.rehearsal.process import StandIn, stand_in
 from bootstrap.rehearsal.workspace import REPOSITORY, copy_repository
-from job.contract import FLATBUFFER, MODEL_CARD
 from tests.cloud.account import Account
 from tests.conftest import lacking
 
@@ -38,10 +38,7 @@ def tools() -> None:
 def artifacts(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001  asked for its skip
     """Packages for this machine, and the tests' tiny network."""
     folder = tmp_path_factory.mktemp("artifacts")
-    (folder / "model").mkdir()
-    for name in (FLATBUFFER, MODEL_CARD):
-        shutil.copy2(TINY / name, folder / "model" / name)
-    build_artifacts(folder)
+    build_artifacts(folder, network=TINY, bootstrap=lambda *words: main(words))
     return folder
 
 

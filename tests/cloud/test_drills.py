@@ -140,12 +140,17 @@ def submitted(account: Account, results: str) -> subprocess.Popen[str]:
     return follower
 
 
-def test_a_prefix_without_images_fails_before_spark_starts_and_leaves_nothing(ready: Account) -> None:
+def test_a_prefix_without_images_fails_before_spark_starts_leaves_nothing_and_is_run_once_they_are_there(
+    ready: Account, tmp_path: Path
+) -> None:
     images = f"s3://{ready.deployment().bucket}/images/apples/"
     error, hint = fails(ready.submit("empty", "--", "--images", images))
     assert f"no objects under {images}" in error
     assert "check --images: a key's case and slashes count" in hint
     assert not ready.keys("results/empty/")
+
+    with pictures(ready, tmp_path, "images/apples", count=1):
+        succeeds(ready, "empty", "--", "--images", images)
 
 
 def begun(account: Account, results: str) -> tuple[str, int]:
@@ -185,14 +190,22 @@ def test_a_run_that_is_cancelled_and_one_whose_driver_is_killed_stand_in_nobody_
     succeeds(ready, "again")
 
 
+@contextmanager
+def pictures(account: Account, folder: Path, to: str, *, count: int) -> Iterator[None]:
+    """More images in the bucket, so many of each label and the broken ones, for as long as the block lasts."""
+    account.put_pictures(folder / "pictures", count=count, to=to)
+    try:
+        yield
+    finally:
+        for key in account.keys(f"{to}/"):
+            account.aws.client("s3").delete_object(Bucket=account.deployment().bucket, Key=key)
+
+
 @pytest.fixture
 def many(ready: Account, tmp_path: Path) -> Iterator[str]:
-    """A folder of more images, for as long as a test lasts."""
-    folder = "images/many"
-    ready.put_pictures(tmp_path / "many", count=MANY, to=folder)
-    yield f"s3://{ready.deployment().bucket}/{folder}/"
-    for key in ready.keys(f"{folder}/"):
-        ready.aws.client("s3").delete_object(Bucket=ready.deployment().bucket, Key=key)
+    """A folder of more images."""
+    with pictures(ready, tmp_path, "images/many", count=MANY):
+        yield f"s3://{ready.deployment().bucket}/images/many/"
 
 
 def test_a_run_whose_driver_is_killed_in_the_middle_goes_on_in_a_second_attempt(ready: Account, many: str) -> None:

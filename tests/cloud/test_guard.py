@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.errors import BootstrapError
 from bootstrap.rehearsal.emr.settings import RunSettings
 from bootstrap.rehearsal.emr.spark import driver_command
 from bootstrap.rehearsal.local import NotLocal, local_environment, refuse_unless_local
 from bootstrap.rehearsal.process import stand_in
+from bootstrap.rehearsal.remains import keep
 from tests.cloud.account import is_alive
 from tests.conftest import REPOSITORY
 
@@ -92,18 +94,86 @@ def test_the_stand_in_ends_with_its_parent(number: signal.Signals) -> None:
         time.sleep(0.1)
 
 
-def test_a_rehearsal_that_is_told_to_end_leaves_no_folder(tools: None, tmp_path: Path) -> None:  # noqa: ARG001  asked for its skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bootstrap", "rehearse"],
-        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)},
-    )  # fmt: skip
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [("build", signal.SIGTERM), ("build", signal.SIGKILL), ("cdk deploy", signal.SIGKILL), ("follow", signal.SIGKILL)],
+)
+def test_a_rehearsal_that_is_killed_leaves_neither_a_process_nor_a_folder(step: str, number: signal.Signals, tmp_path: Path) -> None:
+    """While packages are fetched, while the CDK CLI runs, and while Spark does."""
+    process = rehearsal(tmp_path)
     assert process.stderr
-    assert process.stderr.readline() == "build …\n"
-    assert list(tmp_path.iterdir())
-    process.terminate()
+    while (said := process.stderr.readline()) != f"{step} …\n":
+        assert said.endswith(" …\n"), said + process.stderr.read()
+    started = busy(process.pid)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[1]
-    assert (process.returncode, "Traceback" in said) == (143, False), said
-    assert not list(tmp_path.iterdir())
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 30
+    while (left := [each for each in started if is_alive(each)]) or list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, (left, list(tmp_path.iterdir()))
+        time.sleep(0.1)
+
+
+def rehearsal(temporary: Path, *more: str) -> subprocess.Popen[str]:
+    """One under way, whose temporary files are in that folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bootstrap", "rehearse", *more],
+        cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)},
+    )  # fmt: skip
+
+
+def busy(ancestor: int) -> set[int]:
+    """The processes that one has started, and these in turn, once a command of the rehearsal is among them and has been for a while."""
+    deadline = time.monotonic() + 30
+    while len(descendants(ancestor)) < 3:  # the stand-in, the leash and the command
+        assert time.monotonic() < deadline, "no command is started"
+        time.sleep(0.1)
+    time.sleep(2)
+    return descendants(ancestor)
+
+
+def descendants(ancestor: int) -> set[int]:
+    said = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in said.splitlines()]
+    found = {ancestor}
+    while more := {child for child, parent in pairs if parent in found} - found:
+        found |= more
+    return found - {ancestor}
+
+
+@pytest.mark.usefixtures("tools")
+def test_after_a_step_that_failed_the_folder_stays_and_is_named(tmp_path: Path) -> None:
+    """Without images, staging them fails, which is once everything is deployed."""
+    temporary = tmp_path / "temporary"
+    for folder in (temporary, tmp_path / "empty"):
+        folder.mkdir()
+    process = rehearsal(temporary, "--images", str(tmp_path / "empty"))
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 1, said
+    [folder] = temporary.iterdir()
+    assert f"note: what it left is in {folder}\n" in said
+    assert (folder / "stand-in.log").is_file()
+
+
+def test_a_folder_that_is_kept_stays_and_another_goes(tmp_path: Path) -> None:
+    for name in ("kept", "not"):
+        folder = tmp_path / name
+        folder.mkdir()
+        if name == "kept":
+            keep(folder)
+        with stand_in(log=folder / "stand-in.log", owns=folder) as aws:
+            aws.run(["bash", "-c", "mktemp -d"], cwd=tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_stand_in_that_does_not_start_is_said_with_what_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # nowhere: no Python starts there
+    with pytest.raises(BootstrapError, match=r"the stand-in did not start: .*encodings") as failed, stand_in(log=tmp_path / "log"):
+        pass
+    assert failed.value.hint == "make setup installs what it needs"
+    assert failed.value.lines
 
 
 PARENT = """

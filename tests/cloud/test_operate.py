@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
 import time
@@ -16,7 +19,7 @@ from botocore.exceptions import ClientError
 from bootstrap.pictures import make_pictures
 from bootstrap.submit import Order, request_of
 from job.pace import Pace
-from tests.cloud.account import Account
+from tests.cloud.account import ENDS, Account
 from tests.conftest import REPOSITORY
 
 WAIT_S = 120
@@ -78,6 +81,54 @@ def test_a_run_that_is_cancelled_ends_its_follower(account: Account) -> None:
         applicationId=account.deployment().application_id, jobRunId=run_id, shutdownGracePeriodInSeconds=0
     )
     assert f"run {run_id} CANCELLED" in operate(account, "follow", "three", code=1).stderr
+
+
+def test_ctrl_c_on_a_terminal_leaves_the_run_or_cancels_it_as_who_follows_it_wants(account: Account) -> None:
+    run_id = operate(account, "submit", "--results", "interrupted").stdout.strip()
+    code, said = interrupted(account, run_id, answer="\n")
+    assert code == 130, said
+    assert f"note: run {run_id} goes on; to cancel it: aws emr-serverless cancel-job-run" in said
+    assert account.run(run_id)["state"] not in (*ENDS, "CANCELLING")
+
+    code, said = interrupted(account, run_id, answer="c\n")
+    assert code == 1, said
+    assert f"error: run {run_id} CANCELLED" in said
+    assert account.run(run_id)["state"] == "CANCELLED"
+
+
+def interrupted(account: Account, run_id: str, *, answer: str) -> tuple[int, str]:
+    """Follows a run on a terminal, presses Ctrl-C there at the first line, and answers; the exit code, and what the terminal shows."""
+    command = [sys.executable, "-m", "bootstrap", "follow", run_id, "--environment", "dev"]
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(REPOSITORY)
+        os.execve(sys.executable, command, account.aws.environment)
+    try:
+        said = shown(terminal, until="\n")
+        os.write(terminal, b"\x03")
+        said += shown(terminal, until="Enter leaves it: ")
+        os.write(terminal, answer.encode())
+        said += shown(terminal)
+    finally:
+        os.close(terminal)  # hangs up on one that is still there
+        _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status), said
+
+
+def shown(terminal: int, *, until: str = "") -> str:
+    """What is shown from now on, up to a text; without one to the end."""
+    said, deadline = "", time.monotonic() + WAIT_S
+    while not until or until not in said:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], f"{until!r} does not come: {said}"
+        try:
+            read = os.read(terminal, 4096)
+        except OSError:  # Linux' way to say that nobody has it open any more
+            read = b""
+        if not read:
+            assert not until, f"{until!r} does not come: {said}"
+            break
+        said += read.decode()
+    return said
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from bootstrap.pictures import make_pictures
-from bootstrap.rehearsal.local import refuse_unless_local
+from bootstrap.rehearsal.local import REGION, refuse_unless_local
 from bootstrap.rehearsal.process import StandIn, stand_in
 from bootstrap.rehearsal.workspace import REPOSITORY, this_architecture, with_architecture
 from tests.cloud.account import Account
 
 INSTALLED = (".venv", "node_modules")  # in the order in which make would install them
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")  # a configuration file, which may have one, there is none
 LEFT = (*INSTALLED, "build", "cdk.out", ".git", ".venv-spark35", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 # Nobody is there to be asked whether permissions may be broadened, by the CDK or by make
@@ -75,10 +76,11 @@ def block(heading: str) -> str:
 
 
 def paste(commands: str, aws: StandIn, *, cwd: Path, more: Mapping[str, str] | None = None) -> str:
-    """What a shell says on both streams, with nothing of ours on its PATH."""
+    """What a shell says on both streams, with nothing of ours on its PATH, and no region but one that the commands name."""
     away = [REPOSITORY / ".venv" / "bin", REPOSITORY / "node_modules" / ".bin"]
     path = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if Path(each) not in away)
-    environment = aws.environment | UNATTENDED | {"PATH": path} | dict(more or {})
+    given = {name: value for name, value in aws.environment.items() if name not in REGIONS}
+    environment = given | UNATTENDED | {"PATH": path} | dict(more or {})
     refuse_unless_local(environment)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands], cwd=cwd, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
@@ -129,7 +131,8 @@ def test_ci_is_set_up_and_then_its_workflows_deploy_and_run(checkout: Path, aws:
     with (checkout / "job" / "contract.py").open("a") as code:
         code.write("# pushed to main\n")
     before = account.deployment()
-    ours = {"ENV": "dev", "REPOSITORY": "example/verger", "ONLY": "Verger-dev-*", "NAME": "from-ci", "WEIGHTS": "weights.h5"}
+    regions = dict.fromkeys(REGIONS, REGION)  # aws-actions/configure-aws-credentials sets both
+    ours = regions | {"ENV": "dev", "REPOSITORY": "example/verger", "ONLY": "Verger-dev-*", "NAME": "from-ci", "WEIGHTS": "weights.h5"}
     paste("\n".join(steps("deploy")), aws, cwd=checkout, more=ours)
     assert account.deployment().job_package != before.job_package
 

@@ -15,6 +15,7 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 
 from job.submission import Deployment, parameter_name
+from tests.s3 import forget
 from tests.unit.account import BUCKET, REGION, SPARK
 
 settings.register_profile("verger", derandomize=True, deadline=None, max_examples=50, database=None)
@@ -42,7 +43,9 @@ def aws(no_way_to_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
+        forget()  # of the job's clients, that they may be made of others' credentials
         yield
+    forget()
 
 
 @pytest.fixture

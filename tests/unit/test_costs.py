@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from textwrap import indent
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -188,6 +191,47 @@ def test_json_has_the_same_bill(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["usd"]["total"] == pytest.approx(bill.usd)
     assert (said["billed_s"], said["wall_s"]) == (bill.billed_s, bill.wall_s)
     assert [each["rate"] for each in said["sensitivity"]] == [25.0, 100.0]
+
+
+def test_images_are_counted_as_the_job_counts_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder here, of which the patterns, or a list, of which a folder; sizes that are said are those that count."""
+    for name, size in (("apple/1.jpg", 1_000), ("apple/2.png", 3_000), ("pear/3.jpg", 5_000), (".hidden/4.jpg", 9)):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"x" * size)
+    pq.write_table(pa.table({"path": ["photos/apple/1.jpg", "photos/pear/3.jpg"]}), tmp_path / "some.parquet")
+    photos, some = ["--images", str(tmp_path / "photos")], ["--images", str(tmp_path / "some.parquet")]
+    for flags, images, image_bytes in (
+        (photos, 3, 3_000),
+        ([*photos, "--include", "*.jpg"], 2, 3_000),
+        ([*photos, "--include", "*.png", "--include", "3.*"], 2, 4_000),
+        (some, 2, 3_000),
+        ([*some, "--under", str(tmp_path / "photos" / "pear")], 1, 5_000),
+        ([*photos, "--image-bytes", "42"], 3, 42),
+    ):
+        assert main(["estimate", *flags, "--json"]) == 0
+        work = json.loads(capsys.readouterr().out)["work"]
+        assert (work["images"], work["image_bytes"], work["rate"]) == (images, image_bytes, measured_rate(image_bytes))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "code"),
+    [
+        (["--images", "{}/nowhere"], "cannot list", 1),
+        (["--images", "{}"], "no images to estimate", 1),
+        (["--images", "{}", "--under", "{}/a"], "is for a manifest or an inventory", 2),
+        (["--images", "12", "--under", "{}/a"], "is for a manifest or an inventory", 2),
+        (["--images", "{}", "--images", "s3://bucket/images"], "--images", 2),
+        (["--images", "s3://"], "no name of a bucket", 2),
+    ],
+)
+def test_images_that_cannot_be_counted_are_one_line_and_a_hint(
+    flags: list[str], said: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["estimate", *(flag.format(tmp_path) for flag in flags)]) == code
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert said in error
+    assert hint.startswith("hint: ")
 
 
 def row(images: int) -> str:

@@ -19,6 +19,7 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.responses import IamResponse
 from moto.servicequotas.models import ServiceQuotasBackend
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 
 from bootstrap import doctor
 from bootstrap.access import check_key, check_role, needs_of
@@ -366,6 +367,20 @@ def test_a_question_that_one_may_not_ask_is_a_warning_and_without_the_parameter_
 def test_a_service_of_quotas_that_is_out_of_reach_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     _, findings = asked(monkeypatch, refuse="GetServiceQuota", error=lambda _: EndpointConnectionError(endpoint_url="https://quotas"))
     assert findings["quota"].state == "warn"
+
+
+@pytest.mark.parametrize(
+    "error", [RetriesExceededError(ConnectionResetError("reset\nby peer")), S3DownloadFailedError("changed"), S3ValidationError("short")]
+)
+@pytest.mark.usefixtures("account")
+def test_a_download_that_is_broken_off_is_a_finding(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """What downloads in parts has failures of its own, which are no kinds of boto3's."""
+    _, findings = asked(monkeypatch, refuse="GetObject", error=lambda _: error)
+    for check in ("code", "model", "packages"):
+        assert findings[check].state == "fail"
+        assert "broken off: " in findings[check].found
+        assert "\n" not in findings[check].found
+    assert "reset by peer" in findings["code"].found or not isinstance(error, RetriesExceededError)
 
 
 def unknown(operation: str) -> Exception:

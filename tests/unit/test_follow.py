@@ -43,6 +43,15 @@ def log(run: Run, text: str, *, place: str = "SPARK_DRIVER/stdout.gz") -> None:
     put(f"{run.logs.key}/{place}", gzip.compress(text.encode()))
 
 
+LOGGED = {"s3MonitoringConfiguration": {"logUri": "s3://verger-dev/logs/"}}
+
+
+def driven(monkeypatch: pytest.MonkeyPatch, *, logged: Any = LOGGED) -> None:
+    """Has the service say that a run has had a driver, in an application with logs."""
+    saying(monkeypatch, "jobRun", startedAt=datetime.now(UTC))
+    saying(monkeypatch, "application", monitoringConfiguration=logged)
+
+
 def test_following_says_each_state_once_and_ends_with_the_run(deployment: Deployment) -> None:
     run, stream = submitted(deployment), io.StringIO()
     follower(becoming(deployment, "PENDING", "RUNNING", "RUNNING", "QUEUED", "SUCCESS"), stream).follow(run)
@@ -238,6 +247,7 @@ def test_an_earlier_attempt_s_log_is_not_taken_for_the_last_one_s(deployment: De
     """It is there at once, and the last one's comes later."""
     run = submitted(deployment)
     runs(deployment)[-1].state = "FAILED"
+    driven(monkeypatch)
     retried(monkeypatch, "ExitCode: 1")
     log(run, "error: of the first attempt\n", place="attempts/1/SPARK_DRIVER/stdout.gz")
 
@@ -248,9 +258,12 @@ def test_an_earlier_attempt_s_log_is_not_taken_for_the_last_one_s(deployment: De
         follower(sleep).follow(run)
 
 
-def test_a_log_that_comes_late_is_waited_for(deployment: Deployment) -> None:
+def test_a_log_that_comes_late_is_waited_for_and_that_is_said(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = submitted(deployment)
     runs(deployment)[-1].state = "FAILED"
+    driven(monkeypatch)
     looks = iter(range(10))
 
     def sleep(_seconds: float) -> None:
@@ -259,6 +272,53 @@ def test_a_log_that_comes_late_is_waited_for(deployment: Deployment) -> None:
 
     with pytest.raises(BootstrapError, match="FAILED: late"):
         follower(sleep).follow(run)
+    assert capsys.readouterr().err == f"note: run {run.id} FAILED; its driver's log is on its way, and this waits {LOG_S} s for it\n"
+
+
+@pytest.mark.parametrize(("started", "logged"), [(False, LOGGED), (True, {}), (True, {"s3MonitoringConfiguration": {}})])
+def test_a_log_that_cannot_come_is_not_waited_for(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, started: bool, logged: Any
+) -> None:
+    """Without a driver, or without a place for logs; what is there all the same is read."""
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    driven(monkeypatch, logged=logged)
+    if not started:
+        saying(monkeypatch, "jobRun", startedAt=None)
+    for written in ("", "error: all the same\n"):
+        if written:
+            log(run, written)
+        with pytest.raises(BootstrapError, match="FAILED: all the same" if written else "gives no reason"):
+            follower(interrupted).follow(run)
+
+
+def test_a_log_that_may_not_be_read_hides_no_reason(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    runs(deployment)[-1].state_details = "ExitCode: 1"
+    answer = botocore.client.BaseClient._make_api_call
+
+    def call(client: Any, operation: str, parameters: Any) -> Any:
+        return (refusing("AccessDenied") if operation == "ListObjectsV2" else answer)(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    with pytest.raises(BootstrapError, match="FAILED: ExitCode: 1"):
+        follower(interrupted).follow(run)
+    assert capsys.readouterr().err.startswith(f"note: reading {run.logs}: AccessDenied")
+
+
+@pytest.mark.parametrize("spoil", [lambda log: log[:-20], lambda log: log[:-3] + b"crc", lambda _: b"", lambda _: b"no gzip at all"])
+def test_of_a_log_that_is_damaged_what_is_whole_is_shown(deployment: Deployment, spoil: Callable[[bytes], bytes]) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    whole = gzip.compress("".join(f"line {number * 7919} of the log\n" for number in range(20_000)).encode())
+    put(f"{run.logs.key}/SPARK_DRIVER/stdout.gz", spoil(whole))
+    put(f"{run.logs.key}/SPARK_DRIVER/stderr.gz", gzip.compress(b"error: the reason\n"))
+    with pytest.raises(BootstrapError, match="FAILED: the reason") as failed:
+        follower(interrupted).follow(run)
+    assert any(re.fullmatch(r"line \d+ of the log", line) for line in failed.value.lines) == spoil(whole).startswith(b"\x1f")
 
 
 def test_a_log_cannot_write_to_a_terminal_what_it_obeys(deployment: Deployment) -> None:

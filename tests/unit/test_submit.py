@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 
 import boto3
 import botocore.client
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.emrserverless.models import emrserverless_backends
 
 from bootstrap import follow, submit
-from bootstrap.budget import count_images
+from bootstrap.census import Census, take_census
 from bootstrap.cli import main
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.run import Run
 from bootstrap.submit import Order, arguments_of, find_deployment, request_of, start, token_of
 from job.submission import ATTEMPTS, Deployment, parameter_name
-from tests.unit.account import HERE, REGION, asked, put, refusing, runs, saying
+from tests.unit.account import BUCKET, HERE, REGION, asked, put, refusing, runs, saying
 
 pytestmark = pytest.mark.usefixtures("no_way_to_aws")
 
@@ -261,18 +264,50 @@ def test_images_are_counted_where_the_run_reads_them_and_up_to_its_limit(deploym
         put(f"images/{number}.jpg", b"x" * 100)
         put(f"more/{number}.jpg", b"x" * 200)
     put("more/folder/", b"")
+    put("more/.DS_Store", b"hidden")
     counted = [
-        list(count_images(arguments_of(Order("dev", "first", tuple(further)), deployment), region=REGION))[-1]
+        list(take_census(arguments_of(Order("dev", "first", tuple(further)), deployment)))[-1]
         for further in ([], ["--images", "s3://verger-dev/more/"], ["--images=s3://verger-dev/more", "--images", "s3a://verger-dev/images"],
-                        ["--limit", "2"])
+                        ["--limit", "2"], ["--include", "1.*"])
     ]  # fmt: skip
-    assert counted == [(3, 300), (3, 600), (6, 900), (2, 200)]
+    assert counted == [Census(3, 100), Census(3, 200), Census(6, 150), Census(2, 100), Census(1, 100)]
+
+
+def test_the_images_of_a_list_are_counted_and_one_that_says_no_sizes_has_no_cost(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [f"s3://{BUCKET}/raw/{number}.jpg" for number in range(1500)]
+    for name, columns in (("sized", {"path": paths, "size": [5_000] * 1500}), ("bare", {"path": paths})):
+        sink = io.BytesIO()
+        pq.write_table(pa.table(columns), sink)
+        put(f"lists/{name}.parquet", sink.getvalue())
+    run = [*ARGV, "--max-cost", "0.001", "--", "--images"]
+    assert main([*run, f"s3://{BUCKET}/lists/sized.parquet"]) == 1
+    assert "over these 1,000 images or more costs about" in capsys.readouterr().err, "it stops where it knows"
+    assert main([*run, f"s3://{BUCKET}/lists/bare.parquet"]) == 1
+    assert "does not say how large its images are" in capsys.readouterr().err
+    assert not runs(deployment)
+
+
+@pytest.mark.usefixtures("deployment")
+def test_an_estimate_of_images_in_s3_is_that_of_their_number_and_size(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        put(f"images/apple/{number}.jpg", b"x" * 7_000)
+    put("images/notes.txt", b"x")
+    said = []
+    for images in (["--images", f"s3://{BUCKET}/images/", "--include", "*.jpg"], ["--images", "3", "--image-bytes", "7000"]):
+        assert main(["estimate", *images, "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0] == said[1]
+    assert said[0]["work"]["images"] == 3
+    assert main(["estimate", "--images", "s3://no-such-bucket/images"]) == 1
+    assert "there is no such bucket" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("deployment")
 @pytest.mark.parametrize(
     ("further", "said"),
-    [([], "no images"), (["--", "--images", "s3://verger-dev/images/manifest.parquet"], "cannot count the images of a list")],
+    [([], "no images"), (["--", "--images", "s3://verger-dev/images/manifest.parquet"], "manifest.parquet")],
 )
 def test_what_cannot_be_estimated_is_not_started(further: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ARGV, "--max-cost", "1", *further]) == 1
