@@ -41,10 +41,14 @@ class ImageSource:
     under: tuple[str, ...] = ()
 
     @property
+    def is_list(self) -> bool:
+        """The images were listed some time ago, and may be others by now."""
+        return kind_of(self.roots[0]) in ("manifest", "inventory")
+
+    @property
     def may_repeat(self) -> bool:
         """An image may be listed twice: by who wrote a manifest, or by two inventories of one bucket."""
-        kind = kind_of(self.roots[0])
-        return kind == "manifest" or (kind == "inventory" and len(self.roots) > 1)
+        return self.is_list and (kind_of(self.roots[0]) == "manifest" or len(self.roots) > 1)
 
     def covers(self, other: ImageSource) -> bool:
         """Whatever images there are, all that `other` reads is read."""
