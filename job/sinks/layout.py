@@ -26,6 +26,7 @@ from job.storage import Place, link
 STAGING = contract.STAGING
 UNFINISHED = ".verger-unfinished"
 OWNER = "owner"
+KEPT = "-kept"  # ends the names of files of earlier rows
 
 ROWS = (contract.FEATURES, contract.FAULTS)  # each image listed is in one of them
 

@@ -28,7 +28,7 @@ from job.errors import RowsLost
 from job.pca.kept import read_index
 from job.sinks import tables
 from job.sinks.earlier import KEY, Index, Keys, Ordinals, by_file, keys_of, without_unreadable
-from job.sinks.layout import ROWS, UNFINISHED, part
+from job.sinks.layout import KEPT, ROWS, UNFINISHED, part
 from job.sinks.tally import Tally
 from job.sources.listing import ListingPart
 from job.sources.readers import printable
@@ -232,7 +232,7 @@ def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ..
     alive = np.isin(ordinals, _index(known.keys).ordinals) & ~marked if known.keep_removed else marked
     with fetched(file) as here:
         rows = pq.read_table(here, partitioning=None).filter(pa.array(alive))
-    tables.write_table(rows, file=part(staged, file.parent.name, index, of="-kept"), settings=settings)
+    tables.write_table(rows, file=part(staged, file.parent.name, index, of=KEPT), settings=settings)
     return _tally_of(rows)
 
 

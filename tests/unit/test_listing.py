@@ -31,6 +31,7 @@ from job.sources.listing import (
     matches,
     plan_shares,
     select,
+    share_rests,
     share_size,
 )
 from job.sources.readers import Entry, Folder, LocalReader, local_path, location_of, open_reader, printable
@@ -369,6 +370,32 @@ def test_parts_take_turns_as_long_as_they_have_images_left(sizes: list[int], slo
         turns.append((seen[share.file], int(share.file)))
         seen[share.file] += 1
     assert turns == sorted(turns)
+
+
+RESTS = st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500)), min_size=1, max_size=12)  # images done and left, of each task
+
+
+def left_of(work: list[tuple[int, int]]) -> tuple[list[Share], list[Share | None]]:
+    shares = [Share(place, f"{place}", 7, 7 + done + left, 2000, None) for place, (done, left) in enumerate(work)]
+    return shares, [replace(share, start=7 + done) if left else None for share, (done, left) in zip(shares, work, strict=True)]
+
+
+@given(work=RESTS, slots=st.integers(1, 64))
+def test_what_tasks_left_is_shared_out_once_and_no_task_gets_more_than_one_did(work: list[tuple[int, int]], slots: int) -> None:
+    shares, rests = left_of(work)
+    again = share_rests(shares, rests, slots=slots, first=100)
+    assert [share.index for share in again] == list(range(100, 100 + len(again)))
+    rows = {rest.file: iter(range(rest.start, rest.stop)) for rest in rests if rest}
+    for share in again:
+        assert list(islice(rows[share.file], share.stop - share.start)) == list(range(share.start, share.stop))
+        assert 1 <= share.stop - share.start <= work[int(share.file)][0]
+    assert not any(list(left) for left in rows.values())
+
+
+@given(left=st.integers(1, 5000), slots=st.integers(1, 64))
+def test_what_one_slow_task_left_is_work_for_all_cores(left: int, slots: int) -> None:
+    again = share_rests(*left_of([(500, left)]), slots=slots, first=1)
+    assert max(share.stop - share.start for share in again) <= -(-left // slots)
 
 
 def test_ten_million_images_are_planned_in_little_memory() -> None:
