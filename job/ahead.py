@@ -22,9 +22,10 @@ def ahead(
     """work(item) of each item, in order, made ahead of the one taken.
 
     Beyond that one at most `threads` results are being made or waiting, and no more of them than weigh `budget` together,
-    but always one.
+    but always one. Whoever takes no more waits for those that are under way, and for no others.
     """
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         pending: deque[tuple[Future[Result], int]] = deque()
         held = 0
         for item in items:
@@ -37,3 +38,5 @@ def ahead(
             held += weight
         while pending:
             yield pending.popleft()[0].result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,9 +26,10 @@ from job.report.summary import Summary, featurize_account, fit_account, project_
 from job.session import spark_context
 from job.sinks.layout import MADE_OF_FEATURES, ROWS, Target, unfinished
 from job.sinks.resume import Resumed, keep_moments, resume
-from job.sinks.stage import Featurizing, check_rows, featurize_share, write_missing, write_projections
+from job.sinks.stage import Featurized, Featurizing, check_rows, featurize_share, remove_strays, write_missing, write_projections
 from job.sinks.tally import Tally
-from job.sources.stage import list_images
+from job.sources.listing import share_rests
+from job.sources.stage import Listing, list_images
 from job.storage import Place, digest_of
 from job.tasks import run_tasks, ship_files, sum_of
 
@@ -119,12 +120,23 @@ def featurize_left(run: Run, resumed: Resumed, plan: Featurizing) -> Tally:
     counter, stayed = sum_of(run.sc, Tally()), resumed.stayed
     total, file = resumed.left.images + stayed.images, run.results.root / contract.STAGING / contract.PROGRESS
     with run.timed("featurize"), progress(total, lambda: stayed + counter.value, quiet=run.quiet, before=stayed.images, file=file):
-        shares = resumed.left.shares(slots=run.sc.defaultParallelism)
-        tallies = run_tasks(run.sc, partial(featurize_share, plan=plan, count=counter.add), shares)
+        done = featurize_shares(run.sc, resumed.left, plan, count=counter.add)
+    remove_strays(plan.staged, files={file for each in done for file in each.files})
     write_missing(plan, stay=resumed.files)
-    tally = sum(tallies, resumed.rewritten)
+    tally = sum((each.tally for each in done), resumed.rewritten)
     check_rows(tally, images=resumed.left.images + resumed.rewritten.images, staged=plan.staged)
     return tally + resumed.tally
+
+
+def featurize_shares(sc: SparkContext, listing: Listing, plan: Featurizing, *, count: Callable[[Tally], None]) -> list[Featurized]:
+    """Featurizes a listing in rounds: what tasks leave when their time is over is shared out in the next."""
+    slots, done = sc.defaultParallelism, list[Featurized]()
+    shares = listing.shares(slots=slots)
+    while shares:
+        latest = run_tasks(sc, partial(featurize_share, plan=plan, count=count), shares)
+        done += latest
+        shares = share_rests(shares, [each.rest for each in latest], slots=slots, first=shares[-1].index + 1)
+    return done
 
 
 def publish_rows(run: Run, resumed: Resumed, staged: Place, *, frozen: bool) -> None:

@@ -25,14 +25,20 @@ from job.features.precision import kept_bits
 from job.sources.reading import Image
 from job.storage import Place, S3Path, place_of
 
+COPY_HINT = "Spark has tried it on other workers too; run again, and look at that machine's disk where it stays"
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A compiled model and the engine that runs it."""
+    """A compiled model and the engine that runs it.
+
+    digests: sha256 of `files`, here
+    """
 
     flatbuffer: Path
     card: ModelCard
     engine: Engine = "litert"
+    digests: tuple[str, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -44,7 +50,9 @@ class Network:
         return (self.flatbuffer,) if self.engine == "litert" else (self.flatbuffer.with_name(KERAS_MODEL),)
 
     def load(self, folder: Path) -> Embed:
-        """The engine over the copies of `files` in `folder`; cached, so once per Python worker."""
+        """The engine over the copies of `files` in `folder`; cached, so once per Python worker. BadModel for a copy that is damaged."""
+        for file, digest in zip(self.files, self.digests, strict=True):
+            _check_copy(folder / file.name, digest)
         file = folder / self.files[0].name
         if self.engine == "litert":
             return litert.load_litert(file)
@@ -71,7 +79,17 @@ def open_network(model: Place, *, engine: Engine) -> Network:
     for file in network.files:
         if not file.is_file():
             raise BadModel(f"{file} is not there, and --engine {engine} needs it", hint)
-    return network
+    return replace(network, digests=tuple(sha256(file.read_bytes()).hexdigest() for file in network.files))
+
+
+@functools.cache  # once per Python worker; a failure is not kept
+def _check_copy(file: Path, digest: str) -> None:
+    try:
+        found = sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadModel(f"this worker's copy of the model, {file}, cannot be read: {error.strerror}", COPY_HINT) from error
+    if found != digest:
+        raise BadModel(f"this worker's copy of the model, {file}, is damaged: sha256 {found[:12]}, sent {digest[:12]}", COPY_HINT)
 
 
 def _flatbuffer_of(model: Place) -> Place:

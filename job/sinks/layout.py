@@ -9,9 +9,7 @@ published, as another run can take them up.
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -21,11 +19,13 @@ from typing import Any, Protocol
 
 from job import contract
 from job.errors import ResultsExist
+from job.sinks.owner import Owner
 from job.storage import Place, link
 
 STAGING = contract.STAGING
 UNFINISHED = ".verger-unfinished"
 OWNER = "owner"
+KEPT = "-kept"  # ends the names of files of earlier rows
 
 ROWS = (contract.FEATURES, contract.FAULTS)  # each image listed is in one of them
 
@@ -109,21 +109,22 @@ class Results:
         self._remove_dead(staging)
         mine = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}"
         mine.mkdir()
-        (mine / OWNER).write_text(f"{os.getpid()} {socket.gethostname()}\n")
+        me = Owner.me()
+        (mine / OWNER).write_text(f"{me.process} {me.began} {me.host}\n")
         try:
             mine.rename(staging)
         except OSError as error:
             shutil.rmtree(mine)
+            owner = _owner(staging)
             raise ResultsExist(
-                f"another run is writing to {self.root}: process {_owner(staging)}",
+                f"another run is writing to {self.root}: {f'process {owner.process} on {owner.host}' if owner else 'an unknown process'}",
                 f"wait for it, give another --results, or remove {staging} if that run is dead",
             ) from error
         return staging
 
     def _remove_dead(self, staging: Path) -> None:
         owner = _owner(staging)
-        pid, _, host = owner.partition(" on ")
-        if host != socket.gethostname() or not pid.isdigit() or is_running(int(pid)):
+        if not owner or not owner.is_here or owner.is_running:
             return
         aside = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}"
         with suppress(OSError):  # another has removed it
@@ -164,21 +165,10 @@ class Results:
         (staging / name).replace(self.root / name)
 
 
-def _owner(staging: Path) -> str:
-    """Who has a staging folder, as "PID on HOST"; "unknown" where it does not say."""
+def _owner(staging: Path) -> Owner | None:
+    """Who has a staging folder; None where it does not say."""
     try:
-        pid, host = (staging / OWNER).read_text().split()
+        process, began, host = (staging / OWNER).read_text().split()
+        return Owner(int(process), began, host)
     except (OSError, ValueError):
-        return "unknown"
-    return f"{pid} on {host}"
-
-
-def is_running(pid: int) -> bool:
-    """There is such a process on this host."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return None

@@ -7,18 +7,17 @@ of the store's own clock. Once its owner is dead for sure, on this host, or sile
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from job.errors import ResultsExist, StorageFailed
 from job.interrupt import interrupted
-from job.sinks.layout import is_running
+from job.sinks.owner import Owner
 from job.storage import S3Path
 
 BEAT_S = 20.0  # between two signs of life
@@ -32,8 +31,8 @@ class Lock:
     def __init__(self, file: S3Path) -> None:
         """Takes the lock; ResultsExist where another run has it."""
         self.file = file
-        me = {"process": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-        self._text = json.dumps({**me, "run": uuid4().hex}) + "\n"
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._text = json.dumps({**asdict(Owner.me()), "since": since, "run": uuid4().hex}) + "\n"
         self._etag = self._take()
 
     def _take(self) -> str:
@@ -119,23 +118,24 @@ class Lock:
 
 def _dead(text: str, age_s: float) -> bool:
     """Its process is gone from this host, or it has not been heard of for long."""
-    process = _process_here(text)
-    return age_s > DEAD_S or (process is not None and not is_running(process))
+    owner = _owner_here(text)
+    return age_s > DEAD_S or (owner is not None and not owner.is_running)
 
 
 def _is_here(text: str) -> bool:
     """Its process runs on this host."""
-    process = _process_here(text)
-    return process is not None and is_running(process)
+    owner = _owner_here(text)
+    return owner is not None and owner.is_running
 
 
-def _process_here(text: str) -> int | None:
-    """The owner's process on this host; None where it is another's, or not told."""
+def _owner_here(text: str) -> Owner | None:
+    """The owner, where it is a process of this host; None where it is another's, or not told."""
     try:
-        owner = json.loads(text)
-        return int(owner["process"]) if owner["host"] == socket.gethostname() else None
+        said = json.loads(text)
+        owner = Owner(int(said["process"]), str(said["began"]), str(said["host"]))
     except (ValueError, KeyError, TypeError):
         return None
+    return owner if owner.is_here else None
 
 
 def _owner(text: str) -> str:

@@ -28,7 +28,7 @@ from job.errors import RowsLost
 from job.pca.kept import read_index
 from job.sinks import tables
 from job.sinks.earlier import KEY, Index, Keys, Ordinals, by_file, keys_of, without_unreadable
-from job.sinks.layout import ROWS, UNFINISHED, part
+from job.sinks.layout import KEPT, ROWS, UNFINISHED, part
 from job.sinks.tally import Tally
 from job.sources.listing import ListingPart
 from job.sources.readers import printable
@@ -37,6 +37,7 @@ from job.storage import Place, duplicate, fetched, opened, place_of, whole
 from job.tasks import run_tasks
 
 TASKS_PER_SLOT = 4  # that read keys, at most: each leaves an array, which each worker fetches
+KEY_COLUMNS = ("path", "label", "size", "modified", "etag", "listed", "reason")  # those that a file has
 ARRAYS_AHEAD = 16  # as each is a request, where they are in S3
 
 
@@ -72,7 +73,8 @@ def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, ke
     """
     unfinished = [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS]
     published = [file for name in ROWS for file in _parts(root / name)]
-    known, earlier = _read_earlier(sc, unfinished + published, settings=settings, keep_removed=keep_removed, scratch=scratch)
+    keys, earlier = _read_earlier(sc, unfinished + published, settings=settings, by_lists=listing.by_lists, scratch=scratch)
+    known = _Known(keys, np.cumsum([0, *(each.tally.images for each in earlier)]), keep_removed)
     if not earlier:
         return Resumed(listing)
     parts = [part for part in listing.parts if part.count]
@@ -146,14 +148,13 @@ class _Matched:
 
 
 def _read_earlier(
-    sc: SparkContext, files: Sequence[Place], *, settings: str, keep_removed: bool, scratch: Place
-) -> tuple[_Known, list[EarlierFile]]:
-    """The keys of all rows that were made with `settings`, and the files that have them."""
+    sc: SparkContext, files: Sequence[Place], *, settings: str, by_lists: bool, scratch: Place
+) -> tuple[tuple[str, ...], list[EarlierFile]]:
+    """Where the keys of all rows are that were made with `settings`, and the files that have these."""
     size = max(1, -(-len(files) // (TASKS_PER_SLOT * sc.defaultParallelism)))
     groups = [(_new_array(scratch), files[start : start + size]) for start in range(0, len(files), size)]
-    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings), groups)))
-    bounds = np.cumsum([0, *(each.tally.images for each in earlier)])
-    return _Known(tuple(str(keys) for keys, _ in groups), bounds, keep_removed), earlier
+    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings, by_lists=by_lists), groups)))
+    return tuple(str(keys) for keys, _ in groups), earlier
 
 
 def _parts(folder: Place, *, deep: bool = False) -> list[Place]:
@@ -172,7 +173,7 @@ def _new_array(scratch: Place) -> Place:
     return scratch / f"array-{uuid.uuid4().hex}.npy"
 
 
-def _read_keys(group: tuple[Place, Sequence[Place]], *, settings: str) -> list[EarlierFile]:
+def _read_keys(group: tuple[Place, Sequence[Place]], *, settings: str, by_lists: bool) -> list[EarlierFile]:
     """Writes the keys of the files' rows, and tells which files were made with `settings`; runs on an executor."""
     target, files = group
     found, keys = [], [np.empty(0, KEY)]
@@ -180,7 +181,7 @@ def _read_keys(group: tuple[Place, Sequence[Place]], *, settings: str) -> list[E
         rows = _key_columns(file, settings=settings)
         if rows is not None:
             found.append(EarlierFile(file, _tally_of(rows)))
-            keys.append(_keys_of_rows(rows))
+            keys.append(_keys_of_rows(rows, by_lists=by_lists))
     _save(np.concatenate(keys), target)
     return found
 
@@ -192,7 +193,7 @@ def _key_columns(file: Place, *, settings: str) -> pa.Table | None:
             parquet = pq.ParquetFile(source, pre_buffer=False)
             if tables.settings_in(parquet.schema_arrow) != settings:
                 return None
-            return parquet.read(["path", "size", "modified", "etag"] + (["reason"] if "reason" in parquet.schema_arrow.names else []))
+            return parquet.read([name for name in KEY_COLUMNS if name in parquet.schema_arrow.names])
     except pa.ArrowInvalid:
         return None
 
@@ -202,8 +203,8 @@ def _tally_of(rows: pa.Table) -> Tally:
     return Tally(rows.num_rows - reasons.total(), reasons, pc.sum(rows["size"]).as_py() or 0)
 
 
-def _keys_of_rows(rows: pa.Table) -> Keys:
-    keys = keys_of(rows, paths=rows["path"].to_pylist())
+def _keys_of_rows(rows: pa.Table, *, by_lists: bool) -> Keys:
+    keys = keys_of(rows, paths=rows["path"].to_pylist(), by_lists=by_lists)
     return without_unreadable(keys, rows["reason"].to_pylist()) if "reason" in rows.column_names else keys
 
 
@@ -237,7 +238,7 @@ def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ..
     alive = _index(known.keys, rows=known.rows).first[here] & ~marked if known.keep_removed else marked
     with fetched(file) as copy:
         rows = pq.read_table(copy, partitioning=None).filter(pa.array(alive))
-    tables.write_table(rows, file=part(staged, file.parent.name, index, of="-kept"), settings=settings)
+    tables.write_table(rows, file=part(staged, file.parent.name, index, of=KEPT), settings=settings)
     return _tally_of(rows)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 from pyspark import Broadcast, SparkContext
@@ -20,7 +21,7 @@ from job.features.stage import Embedded, Network, Stopwatch, compare_first_scale
 from job.pca.dataset import FeatureSet, read_features, rows_of_features
 from job.pca.model import PcaModel
 from job.sinks import tables
-from job.sinks.layout import part
+from job.sinks.layout import KEPT, ROWS, part
 from job.sinks.resume import forget_index
 from job.sinks.tally import Tally
 from job.sources.listing import Share
@@ -30,6 +31,7 @@ from job.sources.stage import rows_of
 from job.storage import Place
 from job.tasks import run_tasks
 
+TASK_S = 300.0  # after which a task takes no more images, and leaves what is left of its share to others (docs/scaling.md)
 COMPARED_SHARES = 16  # one share in so many measures fast decoding: of photographs a share has only a few
 ROWS_PER_SHEET = 100_000  # of projections in one file: a spreadsheet opens it
 
@@ -45,11 +47,21 @@ class Featurizing:
     settings: str  # by which another run knows that it would do the same
     staged: Place
     folder: Callable[[], Path]  # on a worker: where the network's files are
+    task_s: float = TASK_S
 
 
-def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally], None]) -> Tally:
-    """Reads, decodes, embeds and writes the images of one share; runs on an executor."""
-    watch = Stopwatch()
+@dataclass(frozen=True, slots=True)
+class Featurized:
+    """What a task did: its rows, their files, and what of its share it left to others."""
+
+    tally: Tally
+    files: tuple[str, ...]
+    rest: Share | None
+
+
+def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally], None]) -> Featurized:
+    """Reads, decodes, embeds and writes the images of one share, as far as it gets in its time; runs on an executor."""
+    watch, ends = Stopwatch(), monotonic() + plan.task_s
     forget_index()
     images = read_images(rows_of(share), reader=open_reader(plan.root), max_bytes=plan.how.max_bytes)
     embed = partial(embed_images, network=plan.network, folder=plan.folder(), precision=plan.precision)
@@ -57,25 +69,49 @@ def featurize_share(share: Share, *, plan: Featurizing, count: Callable[[Tally],
     embedded = embed(images, how=plan.how, watch=watch)
     if share.index % COMPARED_SHARES == 0:
         embedded = compare_first_scaled(embedded, plainly=plainly, watch=watch)
-    rows = list(_without_bytes(embedded))
-    features, faults = tables.features_table(rows, network=plan.network), tables.faults_table(rows)
-    watch.lap("arrow")
-    for folder, table in ((contract.FEATURES, features), (contract.FAULTS, faults)):
-        if table.num_rows:
-            tables.write_table(table, file=part(plan.staged, folder, share.index), settings=plan.settings)
-    watch.lap("parquet")
+    rows = list(_until(ends, _without_bytes(embedded)))
+    left = replace(share, start=share.start + len(rows))
+    # A task may be tried again, or twice at once, and get less far: rows of less than a share are not to take the place of others
+    files = _write(rows, plan=plan, index=share.index, of="" if left.start == left.stop else f"-{len(rows)}", watch=watch)
     reasons = Counter(row.fault.reason.value for row in rows if row.fault)
     errors = tuple(row.fast_decode_error for row in rows if row.fast_decode_error is not None)
     rounding = sorted(row.rounding_error for row in rows if row.rounding_error is not None)[-1:]
-    tally = Tally(features.num_rows, reasons, sum(row.image.size for row in rows), Counter(watch.seconds), errors, tuple(rounding))
+    size = sum(row.image.size for row in rows)
+    tally = Tally(len(rows) - reasons.total(), reasons, size, Counter(watch.seconds), errors, tuple(rounding))
     count(tally)
-    return tally
+    return Featurized(tally, files, left if left.start < left.stop else None)
+
+
+def _until(ends: float, rows: Iterable[Embedded]) -> Iterator[Embedded]:
+    """The rows until it is that late, but always one."""
+    for row in rows:
+        yield row
+        if monotonic() >= ends:
+            return
+
+
+def _write(rows: Sequence[Embedded], *, plan: Featurizing, index: int, of: str, watch: Stopwatch) -> tuple[str, ...]:
+    """Writes features and faults, and returns the files."""
+    both = {contract.FEATURES: tables.features_table(rows, network=plan.network), contract.FAULTS: tables.faults_table(rows)}
+    watch.lap("arrow")
+    files = [(part(plan.staged, dataset, index, of=of), table) for dataset, table in both.items() if table.num_rows]
+    for file, table in files:
+        tables.write_table(table, file=file, settings=plan.settings)
+    watch.lap("parquet")
+    return tuple(str(file) for file, _ in files)
 
 
 def _without_bytes(rows: Iterable[Embedded]) -> Iterator[Embedded]:
     """The rows without the files that they came from, so that a share's memory is its features."""
     for row in rows:
         yield replace(row, image=replace(row.image, data=None))
+
+
+def remove_strays(staged: Place, *, files: Set[str]) -> None:
+    """Takes away rows of new images that lie in other files than these: of tasks that were tried again, and got less far, or further."""
+    strays = [file for name in ROWS for file in (staged / name).glob("part-*.parquet") if str(file) not in files and KEPT not in file.name]
+    for file in strays:
+        file.unlink()
 
 
 def write_missing(plan: Featurizing, *, stay: Iterable[Place]) -> None:

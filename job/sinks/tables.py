@@ -33,6 +33,7 @@ FAULTS = pa.schema(
         pa.field("size", pa.int64(), nullable=False),
         pa.field("modified", pa.timestamp("us", tz="UTC")),
         pa.field("etag", pa.string()),
+        pa.field("listed", pa.string()),
     ]
 )
 
@@ -55,6 +56,7 @@ def features_schema(length: int) -> pa.Schema:
             pa.field("size", pa.int64(), nullable=False),
             pa.field("modified", pa.timestamp("us", tz="UTC")),
             pa.field("etag", pa.string()),
+            pa.field("listed", pa.string()),
             pa.field("width", pa.int32(), nullable=False),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("format", pa.string(), nullable=False),
@@ -76,6 +78,7 @@ def features_table(outcomes: Iterable[Embedded], *, network: Network) -> pa.Tabl
         pa.array([image.size for image in images], pa.int64()),
         pa.array([image.modified for image in images], pa.timestamp("us", tz="UTC")),
         pa.array([image.etag for image in images], pa.string()),
+        pa.array([image.listed for image in images], pa.string()),
         pa.array([row.width for row in rows], pa.int32()),
         pa.array([row.height for row in rows], pa.int32()),
         pa.array([row.format for row in rows], pa.string()),
@@ -96,6 +99,7 @@ def faults_table(outcomes: Iterable[Embedded]) -> pa.Table:
         [image.size for image in images],
         [image.modified for image in images],
         [image.etag for image in images],
+        [image.listed for image in images],
     ]
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, FAULTS, strict=True)], schema=FAULTS)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from job.sources.labels import LabelsFrom
@@ -41,10 +41,14 @@ class ImageSource:
     under: tuple[str, ...] = ()
 
     @property
+    def is_list(self) -> bool:
+        """The images were listed some time ago, and may be others by now."""
+        return kind_of(self.roots[0]) in ("manifest", "inventory")
+
+    @property
     def may_repeat(self) -> bool:
         """An image may be listed twice: by who wrote a manifest, or by two inventories of one bucket."""
-        kind = kind_of(self.roots[0])
-        return kind == "manifest" or (kind == "inventory" and len(self.roots) > 1)
+        return self.is_list and (kind_of(self.roots[0]) == "manifest" or len(self.roots) > 1)
 
     def covers(self, other: ImageSource) -> bool:
         """Whatever images there are, all that `other` reads is read."""
@@ -132,6 +136,22 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
         if stop < part.count:
             turns.append((part, stop))
     return shares
+
+
+def share_rests(shares: Iterable[Share], rests: Iterable[Share | None], *, slots: int, first: int) -> list[Share]:
+    """What tasks left of their `shares`, in shares numbered from `first`.
+
+    Each is of as many images as its task did in its time, or of fewer where some of `slots` cores would have nothing to do.
+    """
+    left = [(rest.start - share.start, rest) for share, rest in zip(shares, rests, strict=True) if rest]
+    most = -(-sum(rest.stop - rest.start for _, rest in left) // slots)
+    cut = [
+        (rest, start, min(rest.stop, start + size))
+        for done, rest in left
+        for size in (min(done, most),)
+        for start in range(rest.start, rest.stop, size)
+    ]
+    return [replace(rest, index=index, start=start, stop=stop) for index, (rest, start, stop) in enumerate(cut, first)]
 
 
 def largest_share(total: int, *, slots: int) -> int:

@@ -31,7 +31,7 @@ class ManifestLister(TableLister):
         size, modified = row.get("size"), row.get("modified")
         if size is None:
             size, modified = _looked_up(path, modified)
-        found = (path, size, modified, row.get("etag"))
+        found = (path, size, modified, (row.get("etag") or "").strip('"') or None)  # a header has it in quotes
         if "label" not in row:
             return Entry(*found)
         return Labelled(*found, row["label"] and printable(row["label"]))

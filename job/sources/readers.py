@@ -16,8 +16,6 @@ from urllib.parse import unquote, urlsplit
 from job.errors import StorageFailed, UsageError
 from job.storage import is_s3, s3_path
 
-Data: TypeAlias = bytes | OSError  # what a file holds, or why it cannot be read
-
 UNKNOWN = -1  # the size of an image of which nobody has said it
 
 Kind = Literal["folder", "prefix", "manifest", "inventory"]  # on a disk, in S3, and lists wherever they are
@@ -49,6 +47,23 @@ class Folder:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file as it was when it was read, which may be another than was listed.
+
+    data  its bytes; None where there are more than the reader was to read
+    size, modified, etag  as an Entry has them
+    """
+
+    data: bytes | None
+    size: int
+    modified: int | None = None
+    etag: str | None = None
+
+
+Data: TypeAlias = Found | OSError  # what a file holds, or why it cannot be read
+
+
 class Reader(Protocol):
     """A place that images are read from.
 
@@ -58,7 +73,7 @@ class Reader(Protocol):
     in_flight: int
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
-        """Each file's bytes, of a longer one the first `limit` + 1; the error of one that cannot be read.
+        """Each file with its bytes, if those are no more than `limit`; the error of one that cannot be read.
 
         StorageFailed where it is the place that fails, so that images are not blamed for it.
         """
@@ -82,11 +97,11 @@ class LocalReader:
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return [attempt(self.read, path, limit=limit) for path in paths]
 
-    def read(self, path: str, *, limit: int) -> bytes:
-        """The file's bytes, of a longer one the first `limit` + 1; OSError where it cannot be read."""
+    def read(self, path: str, *, limit: int) -> Found:
+        """The file with its bytes, if those are no more than `limit`; OSError where it cannot be read."""
         with open(path, "rb", buffering=0) as file:
-            # Not read(limit + 1) of every file: Python allocates what is asked for before it looks how much there is
-            return file.readall() if os.fstat(file.fileno()).st_size <= limit else file.read(limit + 1)
+            status = os.fstat(file.fileno())  # before its bytes: of one that is being written the next listing says another time
+            return Found(file.readall() if status.st_size <= limit else None, status.st_size, status.st_mtime_ns // 1000)
 
 
 class AnyReader:
@@ -102,12 +117,17 @@ class AnyReader:
         return [found[path] for path in paths]
 
 
-def attempt(read: Callable[..., bytes], path: str, *, limit: int) -> Data:
+def attempt(read: Callable[..., Found], path: str, *, limit: int) -> Data:
     """read(path, limit=limit), or the OSError that it raises."""
     try:
         return read(path, limit=limit)
     except OSError as error:
         return error
+
+
+def version_of(size: int, modified: int | None, etag: str | None) -> str | None:
+    """What tells a file from what it was before: size, and etag or else time. None where nothing of it is known."""
+    return None if size == UNKNOWN and not (etag or modified) else f"{size} {etag or modified}"
 
 
 def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from job.ahead import ahead
-from job.sources.readers import UNKNOWN, Data, Reader
+from job.sources.readers import UNKNOWN, Data, Found, Reader, version_of
 
 CHUNK_IMAGES, CHUNK_BYTES = 16, 1 << 20  # handed over at once, whichever is reached first
 BYTES_AHEAD = 64 << 20  # read and not decoded yet, in one worker
@@ -15,21 +15,26 @@ BYTES_AHEAD = 64 << 20  # read and not decoded yet, in one worker
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image to decode. `data` is its bytes, or the error that reading them met; `size` may be UNKNOWN before that."""
+    """One image to decode: as it was listed, and once it is read, as it was then.
+
+    size    bytes; may be UNKNOWN before it is read
+    data    its bytes, or the error that reading them met; None of one that is too large
+    listed  its version by the listing, where another was read
+    """
 
     path: str
     label: str | None
     size: int
     modified: int | None
     etag: str | None
-    data: Data | None
+    data: bytes | OSError | None
+    listed: str | None = None
 
 
 def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
     """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
 
-    One that is larger than `max_bytes` is not read. A size that is not known is taken for the mean of those read so far, and is
-    afterwards that of what was read.
+    One that is larger than `max_bytes` is not read. A size that is not known is taken for the mean of those read so far.
     """
     read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
     mean = _Mean()
@@ -78,5 +83,9 @@ def _read_chunk(images: list[Image], *, reader: Reader, max_bytes: int) -> list[
 
 
 def _with_data(image: Image, data: Data | None) -> Image:
-    size = image.size if image.size != UNKNOWN else len(data) if isinstance(data, bytes) else 0
-    return replace(image, data=data, size=size)
+    if not isinstance(data, Found):
+        return replace(image, data=data, size=0 if image.size == UNKNOWN else image.size)
+    listed = version_of(image.size, image.modified, image.etag)
+    if listed == version_of(data.size, data.modified, data.etag):
+        return replace(image, data=data.data, modified=image.modified or data.modified)  # S3 lists milliseconds, and answers with seconds
+    return replace(image, data=data.data, size=data.size, modified=data.modified, etag=data.etag, listed=listed)

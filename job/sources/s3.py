@@ -23,7 +23,7 @@ from job import s3
 from job.errors import NoImages, StorageFailed
 from job.sources import keys
 from job.sources.keys import Range
-from job.sources.readers import Data, Entry, attempt, marks_folder
+from job.sources.readers import Data, Entry, Found, attempt, marks_folder
 
 REQUESTS = 32  # at once in a worker
 WANTED_PER_RANGE = 4  # pieces wanted for each range: a range is found by a look at the store, and weighs about what another does
@@ -100,15 +100,15 @@ class S3Reader:
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return list(_pool().map(functools.partial(attempt, self.read, limit=limit), paths))
 
-    def read(self, path: str, *, limit: int) -> bytes:
+    def read(self, path: str, *, limit: int) -> Found:
         bucket, key = _split(path)
         if not _nameable(key):
             return _read_by_boto3(bucket, key, limit=limit)
         try:
             found = obstore.get(_store(bucket), key)
-            if found.meta["size"] <= limit:
-                return bytes(found.bytes())
-            return bytes(obstore.get_range(_store(bucket), key, start=0, length=limit + 1))
+            said = found.meta
+            data = bytes(found.bytes()) if said["size"] <= limit else None
+            return Found(data, said["size"], _micros(said["last_modified"]), _bare(said["e_tag"]))
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "no such object: removed since it was listed", path) from error
         except PermissionDeniedError as error:
@@ -119,12 +119,12 @@ class S3Reader:
             raise StorageFailed(f"{path} cannot be read: {_reason(error)}", "run again; where it stays, ask who keeps the store") from error
 
 
-def _read_by_boto3(bucket: str, key: str, *, limit: int) -> bytes:
+def _read_by_boto3(bucket: str, key: str, *, limit: int) -> Found:
     with s3.foreseen(f"s3://{bucket}/{key}"):
-        body = s3.client().get_object(Bucket=bucket, Key=key)["Body"]
-        with body:
-            data: bytes = body.read(limit + 1)
-    return data
+        said = s3.client().get_object(Bucket=bucket, Key=key)
+        with said["Body"] as body:
+            data = body.read() if said["ContentLength"] <= limit else None
+    return Found(data, said["ContentLength"], _micros(said["LastModified"]), _bare(said["ETag"]))
 
 
 @functools.cache
@@ -176,8 +176,16 @@ def _nameable(key: str) -> bool:
 
 
 def _entry(bucket: str, found: dict[str, Any]) -> Entry:
-    modified: datetime = found["LastModified"]
-    return Entry(f"s3://{bucket}/{found['Key']}", found["Size"], round(modified.timestamp() * 1e6), found["ETag"].strip('"'))
+    return Entry(f"s3://{bucket}/{found['Key']}", found["Size"], _micros(found["LastModified"]), _bare(found["ETag"]))
+
+
+def _micros(when: datetime) -> int:
+    return round(when.timestamp() * 1e6)
+
+
+def _bare(etag: str | None) -> str | None:
+    """An etag without the quotes that it has in a header."""
+    return etag and etag.strip('"')
 
 
 def _reason(error: BaseException) -> str:

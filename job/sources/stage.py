@@ -49,10 +49,14 @@ LISTING = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a run is asked to read: of each part the first `count` rows with a label in `labels`; None means all labels."""
+    """What a run is asked to read: of each part the first `count` rows with a label in `labels`; None means all labels.
+
+    by_lists: it was listed some time ago, by somebody else
+    """
 
     parts: tuple[ListingPart, ...]
     labels: frozenset[str] | None = None
+    by_lists: bool = False
 
     @property
     def images(self) -> int:
@@ -78,7 +82,7 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count:
     if source.may_repeat:
         _refuse_repeated(sc, [part.file for part in parts], source)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
-    listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels)
+    listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels, source.is_list)
     if not listing.images:
         wanted = f" that match {' or '.join(source.include)}" if source.include else ""
         raise NoImages(f"no images{wanted} under {', '.join(map(printable, source.under or source.roots))}", "check --images and --include")

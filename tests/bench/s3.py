@@ -46,16 +46,17 @@ def _measured(setting: Setting, side: str, url: str, count: int) -> Figures:
 def _reader(keys: list[str]) -> None:
     """As a worker reads: chunks of images, a few of them ahead."""
     from job.ahead import ahead
+    from job.sources.readers import Data, Found
     from job.sources.reading import CHUNK_IMAGES
     from job.sources.s3 import S3Reader
 
     reader = S3Reader()
     chunks = (keys[start : start + CHUNK_IMAGES] for start in range(0, len(keys), CHUNK_IMAGES))
 
-    def read(chunk: list[str]) -> list[bytes | OSError]:
+    def read(chunk: list[str]) -> list[Data]:
         return reader.read_many([f"s3://{BUCKET}/{key}" for key in chunk], limit=BYTES)
 
-    assert all(isinstance(data, bytes) for each in ahead(read, chunks, threads=reader.in_flight) for data in each)
+    assert all(isinstance(found, Found) for each in ahead(read, chunks, threads=reader.in_flight) for found in each)
 
 
 def _asyncio(keys: list[str]) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from job import pipeline
-from job.errors import BadFeatures, NoImages, NotEnoughRows, ResultsExist, StorageFailed, TooManyFaults
+from job.errors import BadFeatures, BadModel, NoImages, NotEnoughRows, ResultsExist, StorageFailed, TooManyFaults
 from job.pca import stage as pca_stage
 from job.pca.model import load_model
 from job.sources import listing
@@ -493,6 +494,21 @@ def test_a_failure_that_a_task_foresaw_arrives_whole(job, pictures, results, mon
 
 def full_disk(_share, *, plan, count):  # noqa: ARG001  as featurize_share
     raise OSError(28, "No space left on device", "part-000000")
+
+
+@pytest.mark.parametrize(("damage", "said"), [(1, "is damaged: sha256 "), (None, "cannot be read: No such file")])
+def test_a_damaged_copy_of_the_model_fails_its_tasks_and_no_image(job, pictures, results, tmp_path, monkeypatch, damage, said):
+    """A network with other weights would give other features, and nobody would see it."""
+    if damage:
+        data = bytearray(MODEL.read_bytes())
+        data[len(data) // 2] ^= damage
+        (tmp_path / MODEL.name).write_bytes(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "ship_files", lambda _sc, _files: partial(Path, tmp_path))
+        with pytest.raises(BadModel, match=f"this worker's copy of the model, .*{said}"):
+            job("featurize", "--images", pictures, "--results", results)
+    job("featurize", "--images", pictures, "--results", results)
+    assert read(results / "features").num_rows == 60
 
 
 def test_a_model_may_lie_in_a_folder_of_any_name(job, pictures, results, tmp_path):

@@ -9,17 +9,19 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from job import pipeline
+from job.contract import SUMMARY
 from job.errors import BadFeatures, ResultsExist, SparkFailed, StorageFailed, TooManyFaults
 from job.pca.model import load_model
 from job.report.summary import Summary
 from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
-from job.storage import S3Path, remove
+from job.storage import S3Path, remove, whole
 from tests.s3 import Server
 from tests.spark.conftest import MODEL, add_broken, ended, picture, process, read, rows
 from tests.spark.test_s3 import put, table
@@ -59,12 +61,13 @@ def spoil_middle(file: Path) -> None:
         pa.parquet.read_table(file)
 
 
-def by_path(results: Path | S3Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of features and faults, in order of path, without what changes when a file is copied."""
+def by_path(results: Path | S3Path, *, without: str = "") -> dict[str, list[tuple[object, ...]]]:
+    """Every row of features and faults, in order of path."""
     found = {}
     for name in ("features", "faults"):
         rows = table(results / name) if isinstance(results, S3Path) else read(results / name)
-        found[name] = sorted(tuple(map(str, row.items())) for row in rows.to_pylist())
+        kept = [column for column in rows.column_names if column != without]
+        found[name] = sorted(tuple(map(str, row.items())) for row in rows.select(kept).to_pylist())
     return found
 
 
@@ -122,6 +125,46 @@ def test_an_image_that_could_not_be_read_is_tried_again(job: Job, images: Path, 
     assert job("featurize", "--images", images, "--results", results)["featurize"]["faults_by_reason"]["unreadable"] == 1
     again = job("featurize", "--images", images, "--results", results)["featurize"]
     assert (again["images"], again["stayed"]) == (67, 66)
+
+
+def after_listing(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Something happens between listing and reading."""
+    list_images = pipeline.list_images
+
+    def changing(*words: Any, **how: Any) -> Any:
+        listing = list_images(*words, **how)
+        change()
+        return listing
+
+    monkeypatch.setattr(pipeline, "list_images", changing)
+
+
+def anew(job: Job, *words: object) -> int:
+    """Runs a command that changes nothing or some rows; how many were made."""
+    results = words[words.index("--results") + 1]
+    assert isinstance(results, Path | S3Path)
+    before = json.loads((results / SUMMARY).read_text())["featurize"] if (results / SUMMARY).is_file() else {"finished": None}
+    summary = job("featurize", *words)["featurize"]
+    return 0 if summary["finished"] == before["finished"] else summary["images"] - summary["stayed"]
+
+
+def test_an_image_that_is_replaced_after_it_was_listed_is_recorded_as_it_was_read(
+    job: Job, images: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--images", images, "--results", results)
+
+    def replace_two() -> None:
+        picture(1000).save(images / "apple" / "00.png")
+        (images / "quince" / "07.png").write_bytes(b"broken")
+
+    with monkeypatch.context() as patch:
+        after_listing(patch, replace_two)
+        assert anew(job, *words) == 66
+    assert anew(job, *words) == 0
+    job("featurize", "--images", images, "--results", tmp_path / "fresh")
+    assert by_path(results, without="listed") == by_path(tmp_path / "fresh", without="listed")
+    replace_two()
+    assert anew(job, *words) == 2
 
 
 @pytest.mark.parametrize(
@@ -379,6 +422,53 @@ def test_in_s3_too_a_run_goes_on(job: Job, images: Path, bucket: S3Path, tmp_pat
     assert job("run", "--images", source, "--results", out)["featurize"]["stayed"] == 64
     job("run", "--images", source, "--results", bucket / "fresh")
     assert by_path(out) == by_path(bucket / "fresh")
+
+
+def manifest_of(folder: S3Path, **columns: Callable[[str, str], object]) -> S3Path:
+    """A list of the pictures there: of each what the functions make of its name and etag."""
+    found = [(path, etag) for path, etag in folder.etags().items() if path.name.endswith(".png")]
+    said = {name: [make(path.name, etag) for path, etag in found] for name, make in columns.items()}
+    with whole(folder / "manifest.parquet") as half:
+        pa.parquet.write_table(pa.table({"path": [str(path) for path, _ in found], **said}), half)
+    return folder / "manifest.parquet"
+
+
+def test_what_is_out_of_date_in_a_list_is_done_once_and_not_each_time(job: Job, images: Path, bucket: S3Path) -> None:
+    """Whatever it says of versions: one that will never be true, the true one, a part of it, or nothing."""
+    folder = put(images / "quince", bucket / "quince")
+    sizes = {file.name: file.stat().st_size for file in (images / "quince").iterdir()}
+
+    def size(name: str, _etag: str) -> int:
+        return sizes[name]
+
+    def outdated(name: str, etag: str) -> str:
+        return "0" * 32 if name == "07.png" else etag
+
+    def etag_now(_name: str, etag: str) -> str:
+        return etag
+
+    def another(name: str, etag: str) -> str:
+        return "1" * 32 if name == "07.png" else etag
+
+    for results, columns in enumerate(({"etag": outdated}, {"etag": outdated, "size": size}, {"etag": etag_now}, {"size": size}, {})):
+        words = ("--results", bucket / f"out-{results}")
+        assert anew(job, "--images", manifest_of(folder, **columns), *words) == 21
+        assert anew(job, "--images", manifest_of(folder, **columns), *words) == 0
+    words = ("--results", bucket / "out-1")
+    assert anew(job, "--images", manifest_of(folder, etag=etag_now, size=size), *words) == 0, "what was read is now listed"
+    assert anew(job, "--images", manifest_of(folder, etag=another, size=size), *words) == 1
+    assert anew(job, "--images", manifest_of(folder, etag=another, size=size), *words) == 0
+
+
+def test_an_image_with_another_label_in_its_list_has_that_label(job: Job, images: Path, bucket: S3Path) -> None:
+    folder, out = put(images / "quince", bucket / "quince"), bucket / "out"
+    anew(job, "--images", manifest_of(folder, label=lambda _name, _etag: "ripe"), "--results", out)
+    relabelled = manifest_of(folder, label=lambda name, _etag: "unripe" if name == "07.png" else "ripe")
+    assert anew(job, "--images", relabelled, "--results", out) == 1
+    labels = {row["path"].rpartition("/")[2]: row["label"] for row in table(out / "features").to_pylist()}
+    assert {name for name, label in labels.items() if label == "unripe"} == {"07.png"}
+    assert len(labels) == 20
+    assert anew(job, "--images", relabelled, "--results", out) == 0
 
 
 @pytest.mark.parametrize("updating", [False, True])

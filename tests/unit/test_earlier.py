@@ -12,20 +12,24 @@ from hypothesis import strategies as st
 
 from job.sinks.earlier import Index, Keys, by_file, keys_of, without_unreadable
 from job.sinks.tables import FAULTS
+from job.sources.readers import UNKNOWN
 from job.sources.stage import LISTING
 
 PATH = "/photos/apple/1.jpg"
-IMAGE = {"size": 5000, "modified": 1_700_000_000_000_000, "etag": None}
+IMAGE = {"label": "apple", "size": 5000, "modified": 1_700_000_000_000_000, "etag": None}
+SILENT = {"size": UNKNOWN, "modified": None}  # of which nothing is said
 
 paths = st.text(st.characters(exclude_characters="\\", exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-def keys(*rows: tuple[str, dict[str, object]], kind: pa.DataType | None = None) -> Keys:
-    """The keys of images as a listing has them, or with times of another kind."""
+def keys(*rows: tuple[str, dict[str, object]], kind: pa.DataType | None = None, by_lists: bool = False) -> Keys:
+    """The keys of images as a listing has them, or with times of another kind, or as rows of results are known by lists."""
     said = {name: [image[name] for _, image in rows] for name in IMAGE}
     modified = pa.array(said["modified"], pa.int64()).cast(kind or pa.int64())
-    table = pa.table({"size": said["size"], "modified": modified, "etag": pa.array(said["etag"], pa.string())})
-    return keys_of(table, paths=[path for path, _ in rows])
+    table = pa.table({**said, "modified": modified})
+    if by_lists:
+        table = table.append_column("listed", pa.array([image.get("listed") for _, image in rows], pa.string()))
+    return keys_of(table, paths=[path for path, _ in rows], by_lists=by_lists)
 
 
 def test_a_row_of_results_has_the_key_of_the_listing_that_it_came_from() -> None:
@@ -34,7 +38,9 @@ def test_a_row_of_results_has_the_key_of_the_listing_that_it_came_from() -> None
     assert len({keys((PATH, IMAGE), kind=kind).tobytes() for kind in kinds}) == 1
 
 
-@pytest.mark.parametrize("change", [{"size": 5001}, {"modified": 1}, {"modified": None}, {"etag": "abc"}])
+@pytest.mark.parametrize(
+    "change", [{"size": 5001}, {"modified": 1}, {"modified": None}, {"etag": "abc"}, {"label": "pear"}, {"label": None}]
+)
 def test_a_changed_image_has_another_version_of_the_same_path(change: dict[str, object]) -> None:
     one, other = keys((PATH, IMAGE), (PATH, IMAGE | change))
     assert one["path"] == other["path"]
@@ -50,6 +56,31 @@ def test_alike_images_of_other_paths_have_other_versions_too() -> None:
     one, other = keys(("a", IMAGE), ("b", IMAGE))
     assert one["path"] != other["path"]
     assert one["version"] != other["version"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "then", "known"),
+    [
+        ("5000 old", {"etag": "old"}, True),  # the list as it was
+        ("5000 old", {"etag": "new"}, True),  # a list that says what was read
+        ("5000 old", {"etag": "newer"}, False),
+        ("5000 old", {"etag": "old", "label": "pear"}, False),
+        (None, {"etag": "new"}, True),
+        (None, SILENT, True),
+        (None, SILENT | {"label": "pear"}, False),
+        (None, {"etag": "old"}, False),
+    ],
+)
+def test_a_row_is_known_by_what_was_read_and_by_what_a_list_said(listed: str | None, then: dict[str, object], known: bool) -> None:
+    row = ("a", IMAGE | {"etag": "new", "listed": listed})
+    same, other = Index.of(keys(row, by_lists=True)).find(keys(("a", IMAGE | then)))
+    assert (same.tolist(), other.tolist()) == (([0], [-1]) if known else ([-1], [0]))
+
+
+def test_what_a_folder_has_now_is_not_taken_for_what_was_replaced_before_it_was_read() -> None:
+    row = ("a", IMAGE | {"etag": "new", "listed": "5000 old"})
+    same, _ = Index.of(keys(row)).find(keys(("a", IMAGE | {"etag": "old"}), ("a", IMAGE | {"etag": "new"})))
+    assert same.tolist() == [-1, 0]
 
 
 def test_a_path_that_may_stand_for_another_is_never_known_again() -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from unittest import mock
@@ -16,7 +16,10 @@ import pytest
 
 from job import contract
 from job.errors import ResultsExist
+from job.sinks import owner
 from job.sinks.layout import ORDER, STAGING, Results
+from job.sinks.owner import Owner
+from tests.conftest import lacking
 
 FILES = 3  # of each dataset written here
 PAIR = (contract.FEATURES, contract.FAULTS)
@@ -168,7 +171,7 @@ def test_a_second_run_at_once_is_refused_and_the_first_goes_on(results: Results)
 
 def test_a_staging_folder_of_another_machine_is_not_taken_for_a_dead_one(results: Results) -> None:
     (results.root / STAGING).mkdir(parents=True)
-    (results.root / STAGING / "owner").write_text("999999999 elsewhere\n")
+    (results.root / STAGING / "owner").write_text("999999999 1-1 elsewhere\n")
     with pytest.raises(ResultsExist, match="999999999 on elsewhere"), results.staging():
         pass
 
@@ -253,6 +256,55 @@ def test_what_a_killed_run_left_is_swept_by_the_next(results: Results) -> None:
     assert len(list(results.root.iterdir())) == 1  # what there is to sweep
     publish(results, *PAIR)
     assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
+def test_a_killed_run_is_dead_even_where_nobody_has_asked_for_its_end(results: Results) -> None:
+    """As in a container whose first process does not."""
+    with another_run(results) as process:
+        process.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        publish(results, *PAIR)
+    assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
+def test_a_dead_run_whose_number_another_process_has_is_dead(results: Results) -> None:
+    """As after a container has started again: this process itself may have the number in the lock."""
+    staging = results.root / STAGING
+    for number in (os.getpid(), os.getppid()):
+        staging.mkdir(parents=True, exist_ok=True)
+        (staging / "owner").write_text(f"{number} 00000000-1 {Owner.me().host}\n")
+        publish(results, *PAIR)
+        assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
+def test_a_run_that_its_system_hides_is_not_taken_for_dead(results: Results, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with results.staging():
+        (tmp_path / "self").mkdir()
+        monkeypatch.setattr(owner, "PROC", tmp_path)
+        with pytest.raises(ResultsExist, match="another run"), results.staging():
+            pass
+
+
+def test_a_lock_that_says_nothing_is_nobody_s_to_break(results: Results) -> None:
+    (results.root / STAGING).mkdir(parents=True)
+    (results.root / STAGING / "owner").write_text("")
+    with pytest.raises(ResultsExist, match=r"another run is writing .*: an unknown process"), results.staging():
+        pass
+
+
+@pytest.mark.parametrize("tell", [owner.began, owner._by_ps])
+def test_a_process_began_at_one_time_and_another_at_another(tell: Callable[[int], str | None]) -> None:
+    if tell is owner._by_ps and not Path(owner.PS[0]).exists():
+        lacking("no ps here")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        began = tell(process.pid)
+        assert began
+        assert " " not in began
+        assert tell(process.pid) == began != tell(os.getppid())
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert tell(process.pid) is None
+    assert tell(process.pid) is None
 
 
 def test_what_a_running_run_has_staged_is_left_to_it(results: Results) -> None:

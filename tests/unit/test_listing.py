@@ -6,7 +6,7 @@ import os
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
@@ -31,10 +31,11 @@ from job.sources.listing import (
     matches,
     plan_shares,
     select,
+    share_rests,
     share_size,
 )
 from job.sources.readers import Entry, Folder, LocalReader, local_path, location_of, open_reader, printable
-from job.sources.reading import Image
+from job.sources.reading import Image, read_images
 from job.sources.stage import list_pieces, rows_of
 
 MILLION = 1_000_000
@@ -371,6 +372,32 @@ def test_parts_take_turns_as_long_as_they_have_images_left(sizes: list[int], slo
     assert turns == sorted(turns)
 
 
+RESTS = st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500)), min_size=1, max_size=12)  # images done and left, of each task
+
+
+def left_of(work: list[tuple[int, int]]) -> tuple[list[Share], list[Share | None]]:
+    shares = [Share(place, f"{place}", 7, 7 + done + left, 2000, None) for place, (done, left) in enumerate(work)]
+    return shares, [replace(share, start=7 + done) if left else None for share, (done, left) in zip(shares, work, strict=True)]
+
+
+@given(work=RESTS, slots=st.integers(1, 64))
+def test_what_tasks_left_is_shared_out_once_and_no_task_gets_more_than_one_did(work: list[tuple[int, int]], slots: int) -> None:
+    shares, rests = left_of(work)
+    again = share_rests(shares, rests, slots=slots, first=100)
+    assert [share.index for share in again] == list(range(100, 100 + len(again)))
+    rows = {rest.file: iter(range(rest.start, rest.stop)) for rest in rests if rest}
+    for share in again:
+        assert list(islice(rows[share.file], share.stop - share.start)) == list(range(share.start, share.stop))
+        assert 1 <= share.stop - share.start <= work[int(share.file)][0]
+    assert not any(list(left) for left in rows.values())
+
+
+@given(left=st.integers(1, 5000), slots=st.integers(1, 64))
+def test_what_one_slow_task_left_is_work_for_all_cores(left: int, slots: int) -> None:
+    again = share_rests(*left_of([(500, left)]), slots=slots, first=1)
+    assert max(share.stop - share.start for share in again) <= -(-left // slots)
+
+
 def test_ten_million_images_are_planned_in_little_memory() -> None:
     parts = [part(f"listing-{place}.arrow", count=stage.ROWS_PER_PART) for place in range(10 * MILLION // stage.ROWS_PER_PART)]
     shares = plan_shares(parts, slots=64)
@@ -446,7 +473,7 @@ def test_a_local_file_is_listed_with_size_and_time(tmp_path: Path) -> None:
 def test_a_local_file_is_read_whole(tmp_path: Path) -> None:
     content = os.urandom(300_000)
     (tmp_path / "a.jpg").write_bytes(content)
-    assert LocalReader().read(str(tmp_path / "a.jpg"), limit=300_000) == content
+    assert LocalReader().read(str(tmp_path / "a.jpg"), limit=300_000).data == content
 
 
 def test_a_broken_link_is_listed_so_that_it_becomes_a_fault(tmp_path: Path) -> None:
@@ -495,7 +522,7 @@ def test_a_name_of_any_bytes_is_listed_read_and_made_printable(tmp_path: Path, n
     (tmp_path / os.fsdecode(name)).write_bytes(b"12345")
     (path,) = listed(tmp_path)
     assert os.fsencode(path).endswith(b"/" + name)
-    assert LocalReader().read(path, limit=100) == b"12345"
+    assert LocalReader().read(path, limit=100).data == b"12345"
     assert printable(path).encode("utf-8")  # which surrogates refuse
 
 
@@ -579,12 +606,27 @@ def test_a_file_uri_of_another_host_is_not_taken_for_a_local_path(location: str)
 
 def test_the_reader_of_a_local_path_reads_it(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"12345")
-    assert open_reader(str(tmp_path)).read(str(tmp_path / "a.jpg"), limit=100) == b"12345"
+    assert open_reader(str(tmp_path)).read(str(tmp_path / "a.jpg"), limit=100).data == b"12345"
 
 
-def test_a_file_that_grew_is_read_to_its_limit_and_a_byte_more(tmp_path: Path) -> None:
+def test_a_file_that_grew_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x" * 100)
-    assert LocalReader().read(str(tmp_path / "a.jpg"), limit=10) == b"x" * 11
+    found = LocalReader().read(str(tmp_path / "a.jpg"), limit=10)
+    assert (found.data, found.size) == (None, 100)
+
+
+def test_a_file_that_was_replaced_since_it_was_listed_is_what_it_is_now(photos: Path) -> None:
+    rows = rows_read(ImageSource((str(photos),)))
+    changed = {rows[3].path: b"other bytes", rows[7].path: Path(rows[7].path).read_bytes()}
+    for path, data in changed.items():
+        Path(path).write_bytes(data)
+        os.utime(path, (7, 7))
+    for image, before in zip(read_images(rows, reader=LocalReader(), max_bytes=100), rows, strict=True):
+        if image.path in changed:
+            assert (image.data, image.size, image.modified) == (changed[image.path], len(changed[image.path]), 7_000_000)
+            assert image.listed == f"{before.size} {before.modified}"
+        else:
+            assert image == replace(before, data=Path(image.path).read_bytes())
 
 
 def test_shares_of_photographs_are_of_few_images() -> None:

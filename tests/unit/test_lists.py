@@ -25,7 +25,7 @@ from job.sources.inventory import InventoryLister
 from job.sources.listers import open_lister
 from job.sources.listing import ImageSource, first_labels, plan_shares, select
 from job.sources.manifest import ManifestLister, resolve
-from job.sources.readers import UNKNOWN, AnyReader, Entry, Labelled, kind_of, open_reader
+from job.sources.readers import UNKNOWN, AnyReader, Data, Entry, Found, Labelled, kind_of, open_reader
 from job.sources.reading import Image, read_images
 from job.sources.stage import count_images, list_parts, rows_of
 from job.storage import S3Path, whole
@@ -126,7 +126,7 @@ def test_what_a_manifest_says_of_an_image_is_believed(tmp_path: Path) -> None:
         "path": ["s3://b/x/a.jpg", "s3a://b/c%20d"],
         "label": ["apple", None],
         "size": [5, 7],
-        "etag": ["e", None],
+        "etag": ['"e"', None],
         "modified": [when, None],
     }
     manifest = write(tmp_path / "manifest.parquet", rows)
@@ -208,7 +208,7 @@ def test_a_manifest_may_name_files_here_and_in_s3(bucket: S3Path, tmp_path: Path
     (tmp_path / "a").write_text("here")
     paths = [str(tmp_path / "a"), f"{bucket}/b", str(tmp_path / "a"), f"{bucket}/c"]
     found = AnyReader().read_many(paths, limit=100)
-    assert found[:3] == [b"here", b"there", b"here"]
+    assert [each.data for each in found if isinstance(each, Found)] == [b"here", b"there", b"here"]
     assert isinstance(found[3], FileNotFoundError)
 
 
@@ -222,13 +222,13 @@ def test_reading_ahead_stays_bounded_where_sizes_are_unknown(monkeypatch: pytest
     lock = threading.Lock()
 
     class Counting(AnyReader):
-        def read_many(self, paths: Sequence[str], *, limit: int) -> list[bytes | OSError]:  # noqa: ARG002
+        def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:  # noqa: ARG002
             nonlocal held, most, several
             with lock:
                 held += size * len(paths)
                 most = max(most, held)
                 several |= len(paths) > 4
-            return [bytes(size)] * len(paths)
+            return [Found(bytes(size), size)] * len(paths)
 
     rows = [Image(f"s3://b/{place}", None, UNKNOWN, None, None, None) for place in range(100)]
     for image in read_images(rows, reader=Counting(), max_bytes=1 << 30):

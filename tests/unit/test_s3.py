@@ -27,8 +27,8 @@ from job.sources import s3 as images
 from job.sources.keys import Range
 from job.sources.listers import open_lister
 from job.sources.listing import ImageSource, plan_shares
-from job.sources.readers import Entry
-from job.sources.reading import read_images
+from job.sources.readers import Data, Entry, Found
+from job.sources.reading import Image, read_images
 from job.sources.s3 import S3Lister, S3Reader
 from job.sources.stage import count_images, list_pieces, rows_of
 from job.storage import END_BYTES, S3Path, duplicate, fetched, place_of, remove, versions, whole
@@ -84,7 +84,7 @@ def test_a_mark_of_a_folder_is_no_image(bucket: S3Path, mark: str) -> None:
 def test_an_empty_object_is_an_image_all_the_same(bucket: S3Path) -> None:
     put(bucket, "photos/empty.jpg", data=b"")
     assert paths(listed(bucket / "photos")) == {f"{bucket}/photos/empty.jpg"}
-    assert S3Reader().read(f"{bucket}/photos/empty.jpg", limit=10) == b""
+    assert S3Reader().read(f"{bucket}/photos/empty.jpg", limit=10).data == b""
 
 
 def test_more_objects_than_one_answer_holds_are_each_found_once(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,20 +103,40 @@ def test_a_key_of_any_characters_is_listed_and_read_as_it_is(bucket: S3Path, key
     path = f"{bucket}/{key}"
     # Names that begin with a dot are hidden, wherever they are
     assert (path in paths(listed(bucket))) != any(part.startswith(".") for part in key.split("/"))
-    assert reader.read(path, limit=100) == key.encode()
+    assert reader.read(path, limit=100).data == key.encode()
 
 
 @pytest.mark.parametrize("key", ["a.jpg", "a//b.jpg"])
-def test_what_is_longer_than_the_limit_is_read_to_a_byte_more(bucket: S3Path, key: str) -> None:
+def test_an_object_is_read_with_what_it_is_now_and_its_bytes_only_up_to_the_limit(bucket: S3Path, key: str) -> None:
     put(bucket, key, data=b"0123456789")
-    assert S3Reader().read(f"{bucket}/{key}", limit=10) == b"0123456789"
-    assert S3Reader().read(f"{bucket}/{key}", limit=4) == b"01234"
+    head = s3.client().head_object(Bucket=bucket.bucket, Key=key)
+    said = (10, round(head["LastModified"].timestamp() * 1e6), head["ETag"].strip('"'))
+    assert S3Reader().read(f"{bucket}/{key}", limit=10) == Found(b"0123456789", *said)
+    assert S3Reader().read(f"{bucket}/{key}", limit=4) == Found(None, *said)
+
+
+@pytest.mark.parametrize("key", ["a.jpg", "a//b.jpg"])
+@pytest.mark.parametrize("data", [b"another", b"other", b"longer than it may be"])
+def test_an_object_that_was_replaced_since_it_was_listed_is_what_it_is_now(bucket: S3Path, key: str, data: bytes) -> None:
+    put(bucket, key, "neighbour", data=b"first")
+    then = [Image(entry.path, None, entry.size, entry.modified, entry.etag, None) for entry in listed(bucket)]
+    put(bucket, key, data=data)
+    now = {entry.path: entry for entry in listed(bucket)}
+    for image, before in zip(read_images(then, reader=S3Reader(), max_bytes=10), then, strict=True):
+        entry = now[image.path]
+        assert (image.size, image.etag) == (entry.size, entry.etag)
+        if image.path.endswith("neighbour"):
+            assert (image.data, image.modified, image.listed) == (b"first", before.modified, None)
+        else:
+            assert image.data == (data if len(data) <= 10 else None)
+            assert image.modified == pytest.approx(entry.modified, abs=1e6), "S3 answers with whole seconds"
+            assert image.listed == f"5 {before.etag}"
 
 
 def test_an_object_that_is_gone_is_a_fault_and_its_neighbours_are_read(bucket: S3Path) -> None:
     put(bucket, "a", "b", "c//d")
     found = S3Reader().read_many([f"{bucket}/{key}" for key in ("a", "gone", "b", "gone//too", "c//d")], limit=100)
-    assert [data for data in found if isinstance(data, bytes)] == [b"a", b"b", b"c//d"]
+    assert [each.data for each in found if isinstance(each, Found)] == [b"a", b"b", b"c//d"]
     for data in (found[1], found[3]):
         assert isinstance(data, FileNotFoundError)
         assert data.strerror is not None
@@ -129,7 +149,8 @@ def test_an_object_that_may_not_be_read_is_a_fault(bucket: S3Path, s3_server: Se
     denied, read = S3Reader().read_many([f"{bucket}/a", f"{bucket}/b"], limit=100)
     assert isinstance(denied, PermissionError)
     assert denied.strerror == "access denied to s3:GetObject"
-    assert read == b"b"
+    assert isinstance(read, Found)
+    assert read.data == b"b"
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -139,7 +160,7 @@ def test_a_store_that_is_busy_for_a_while_is_asked_again(bucket: S3Path, s3_serv
     S3Reader().read(f"{bucket}/{key}", limit=100)
     asked = iter(range(3))
     s3_server.door.refuse = lambda _method, _path: status if next(asked, None) is not None else None
-    assert S3Reader().read(f"{bucket}/{key}", limit=100) == key.encode()
+    assert S3Reader().read(f"{bucket}/{key}", limit=100).data == key.encode()
     assert next(asked, None) is None
 
 
@@ -165,7 +186,7 @@ def test_many_reads_are_under_way_at_once(bucket: S3Path, s3_server: Server) -> 
     s3_server.door.refuse = slowly
     started = time.monotonic()
     found = S3Reader().read_many([f"{bucket}/{place}" for place in range(16)], limit=100)
-    assert found == [f"{place}".encode() for place in range(16)]
+    assert [each.data for each in found if isinstance(each, Found)] == [f"{place}".encode() for place in range(16)]
     assert time.monotonic() - started < 16 * 0.3 / 2
 
 
@@ -241,15 +262,15 @@ def test_reading_ahead_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> N
     held = most = 0
 
     class Counting(S3Reader):
-        def read_many(self, paths: object, *, limit: int) -> list[bytes | OSError]:  # noqa: ARG002
+        def read_many(self, paths: object, *, limit: int) -> list[Data]:  # noqa: ARG002
             nonlocal held, most
             held += 30
             most = max(most, held)
-            return [b""]
+            return [Found(b"", 30)]
 
     monkeypatch.setattr(reading, "BYTES_AHEAD", 64)
     monkeypatch.setattr(reading, "CHUNK_BYTES", 1)
-    rows = [reading.Image(f"s3://b/{place}", None, 30, None, None, None) for place in range(20)]
+    rows = [Image(f"s3://b/{place}", None, 30, None, None, None) for place in range(20)]
     for _ in read_images(rows, reader=Counting(), max_bytes=100):
         time.sleep(0.005)
         held -= 30

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -20,6 +22,7 @@ from job.report.summary import summarise
 from job.sinks import lock as locking
 from job.sinks.layout import ORDER, OWNER, STAGING, downstream
 from job.sinks.lock import Lock
+from job.sinks.owner import Owner
 from job.sinks.s3 import CARDS, S3Results
 from job.storage import S3Path, Status
 from tests.s3 import Server
@@ -195,6 +198,17 @@ def test_a_lock_of_another_machine_that_stays_silent_is_taken_over(results: S3Re
     monkeypatch.setattr(locking, "LOOK_S", 0.2)
     publish(results, *PAIR)
     assert shown(results.root) == holding("new", PAIR)
+
+
+def test_a_dead_run_whose_number_another_process_has_is_dead(results: S3Results) -> None:
+    """As after a container has started again: this process itself may have the number in the lock."""
+    me = asdict(Owner.me())
+    (results.hidden / OWNER).write_text(json.dumps({**me, "began": "00000000-1", "since": "now", "run": "x"}))
+    with results.staging():
+        pass
+    (results.hidden / OWNER).write_text(json.dumps({**me, "since": "now", "run": "x"}))
+    with pytest.raises(ResultsExist, match=f"process {os.getpid()} on"), results.staging():
+        pass
 
 
 def test_of_two_that_find_a_dead_run_one_takes_over(results: S3Results, monkeypatch: pytest.MonkeyPatch) -> None:
