@@ -73,13 +73,13 @@ def test_alike_images_of_other_paths_have_other_versions_too() -> None:
 )
 def test_a_row_is_known_by_what_was_read_and_by_what_a_list_said(listed: str | None, then: dict[str, object], known: bool) -> None:
     row = ("a", IMAGE | {"etag": "new", "listed": listed})
-    same, other = Index.of(keys(row, by_lists=True)).find(keys(("a", IMAGE | then)))
+    same, other = Index.of([keys(row, by_lists=True)], rows=1).find(keys(("a", IMAGE | then)))
     assert (same.tolist(), other.tolist()) == (([0], [-1]) if known else ([-1], [0]))
 
 
 def test_what_a_folder_has_now_is_not_taken_for_what_was_replaced_before_it_was_read() -> None:
     row = ("a", IMAGE | {"etag": "new", "listed": "5000 old"})
-    same, _ = Index.of(keys(row)).find(keys(("a", IMAGE | {"etag": "old"}), ("a", IMAGE | {"etag": "new"})))
+    same, _ = Index.of([keys(row)], rows=1).find(keys(("a", IMAGE | {"etag": "old"}), ("a", IMAGE | {"etag": "new"})))
     assert same.tolist() == [-1, 0]
 
 
