@@ -27,6 +27,7 @@ DAEMONS = {
     "SPARK_HOME": str(Path(pyspark.__file__).parent),
 }
 PATIENCE_S = 60
+HOSTS = "127.0.0.1", "localhost"  # by turns: Spark takes them for two, and speculates on another host only
 WORKER_MEMORY, EXECUTOR_MEMORY = "1g", "512m"
 
 
@@ -44,6 +45,10 @@ class Worker:
     def executors(self) -> list[psutil.Process]:
         """The JVMs that it runs for applications."""
         return [each for each in _children(self.process.pid) if "CoarseGrainedExecutorBackend" in _command(each)]
+
+    def python_workers(self) -> list[psutil.Process]:
+        """The processes that run tasks' Python for those: children of a daemon, which is a child of the JVM."""
+        return [each for executor in self.executors() for daemon in _children(executor.pid) for each in _children(daemon.pid)]
 
     def lose_disk(self) -> None:
         """Removes all that applications have on it: code, model, archives, shuffle and broadcast files."""
@@ -103,7 +108,7 @@ def standalone(home: Path, *, workers: int, cores: Sequence[int] = ()) -> Iterat
         started.append(master)
         cluster = Cluster(_said(master, home / "master.log", r"Starting Spark master at (spark://\S+)"), home)
         for number in range(workers):
-            worker = _start_worker(home / f"worker-{number}", cluster.url)
+            worker = _start_worker(home / f"worker-{number}", cluster.url, host=HOSTS[number % len(HOSTS)])
             started.append(worker.process)
             cluster.workers.append(worker)
             if cores:
@@ -116,9 +121,9 @@ def standalone(home: Path, *, workers: int, cores: Sequence[int] = ()) -> Iterat
             _end(process)
 
 
-def _start_worker(home: Path, url: str) -> Worker:
+def _start_worker(home: Path, url: str, *, host: str) -> Worker:
     (home / "local").mkdir(parents=True)
-    words = ["--cores", "1", "--memory", WORKER_MEMORY, "--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
+    words = ["--cores", "1", "--memory", WORKER_MEMORY, "--host", host, "--port", "0", "--webui-port", "0"]
     words += ["--work-dir", str(home / "work"), url]
     return Worker(home, _start("worker.Worker", words, home / "worker.log", SPARK_LOCAL_DIRS=str(home / "local")))
 

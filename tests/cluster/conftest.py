@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
@@ -33,12 +33,12 @@ class Upload:
     archive: Path
     driver: Path
 
-    def submit(self, cluster: Cluster, *arguments: object) -> subprocess.Popen[str]:
+    def submit(self, cluster: Cluster, *arguments: object, confs: Sequence[str] = ()) -> subprocess.Popen[str]:
         """The job on the cluster, with the flags of job.submission: packages and interpreter from the archive, code from the zip."""
         flags = ("--py-files", self.package, "--archives", f"{self.archive}#{ENVIRONMENT_ALIAS}", self.entry)
         words = (*flags, *map(str, arguments), "--model", f"{MODEL_ALIAS}/")
         python = {"PYSPARK_DRIVER_PYTHON": PYTHON, "PYSPARK_PYTHON": PYTHON}
-        return cluster.submit(*words, confs=[f"spark.executorEnv.PYSPARK_PYTHON={PYTHON}"], cwd=self.driver, **python)
+        return cluster.submit(*words, confs=[f"spark.executorEnv.PYSPARK_PYTHON={PYTHON}", *confs], cwd=self.driver, **python)
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 
 from job.contract import SUMMARY
@@ -70,6 +74,48 @@ def test_an_executor_that_is_killed_is_replaced_and_its_images_are_read_again(
     assert running.returncode == 0, out + err[-3000:]
     assert "Command exited with code 137" in err
     assert_whole(tmp_path / "results", many)
+
+
+SPECULATING = [
+    f"spark.speculation{name}={value}"
+    for name, value in {"": "true", ".interval": "50ms", ".minTaskRuntime": "200ms", ".quantile": "0.1", ".multiplier": "1.2"}.items()
+]
+
+
+def test_images_of_a_worker_that_stands_still_are_read_elsewhere_where_spark_speculates_and_count_once(
+    cluster: Cluster, upload: Upload, many: Path, tmp_path: Path
+) -> None:
+    words = ("featurize", "--images", many, "--results", tmp_path / "results")
+    with ended(upload.submit(cluster, *words, confs=SPECULATING)) as running, standing_still() as stop:
+        wait_for_features(tmp_path / "results")
+        deadline = time.monotonic() + PATIENCE_S
+        while not stop(cluster.workers[0].python_workers()):
+            assert time.monotonic() < deadline, "the worker had nothing to do"
+            time.sleep(0.02)
+        out, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, out + err[-3000:]
+    assert re.search(r"Killing attempt 0 for task .* as the attempt 1 succeeded", err)
+    assert_whole(tmp_path / "results", many)
+    assert sorted(file.name for file in (tmp_path / "results").iterdir()) == ["faults", "features", SUMMARY]
+
+
+@contextmanager
+def standing_still() -> Iterator[Callable[[list[psutil.Process]], list[psutil.Process]]]:
+    """Stops processes in the middle of what they do; in the end none of them is there."""
+    stopped: list[psutil.Process] = []
+
+    def stop(processes: list[psutil.Process]) -> list[psutil.Process]:
+        for each in processes:
+            each.suspend()
+            stopped.append(each)
+        return processes
+
+    try:
+        yield stop
+    finally:
+        for each in stopped:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def test_a_worker_that_loses_its_disk_does_not_lose_the_run(cluster: Cluster, upload: Upload, many: Path, tmp_path: Path) -> None:
