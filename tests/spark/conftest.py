@@ -21,6 +21,7 @@ from job import cli, pipeline
 from job.config import Command, Session
 from job.report.summary import Summary
 from job.session import spark_context
+from job.sources import listing
 from tests.conftest import REPOSITORY, lacking
 
 MODEL = Path(__file__).parent / "tiny" / "model.tflite"
@@ -83,6 +84,12 @@ def picture(seed: int, *, size: tuple[int, int] = (48, 40)) -> Image.Image:
     """A smooth colourful picture; every seed another."""
     random = np.random.default_rng(seed)
     return Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(autouse=True)
+def several_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The few pictures of a test would be one task, where its driver is this process."""
+    monkeypatch.setattr(listing, "SMALLEST_SHARE", 16)
 
 
 @pytest.fixture(scope="session")

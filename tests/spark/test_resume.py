@@ -53,7 +53,9 @@ def spoil(file: Path) -> None:
 def spoil_middle(file: Path) -> None:
     """A Parquet file with a footer, whose features cannot be read."""
     times, data = file.stat(), bytearray(file.read_bytes())
-    middle = len(data) // 2
+    group = pa.parquet.read_metadata(file).row_group(0)
+    columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+    middle = columns["features.list.element"].data_page_offset + columns["features.list.element"].total_compressed_size // 2
     data[middle - 50 : middle + 50] = bytes(100)
     file.write_bytes(data)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))

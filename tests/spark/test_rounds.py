@@ -53,7 +53,7 @@ def plan(images: Path, tmp_path: Path) -> Featurizing:
     for name in ROWS:
         (staged / name).mkdir(parents=True)
     network = open_network(MODEL, engine="litert")
-    return Featurizing(str(images), network, Decoding(), "settings", staged, lambda: MODEL.parent)
+    return Featurizing(str(images), network, Decoding(), "single", "settings", staged, lambda: MODEL.parent)
 
 
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:

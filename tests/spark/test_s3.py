@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -196,8 +197,11 @@ def wait_for(there: object, *, what: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_killed_amid_publishing_is_refused_nothing_and_cleaned_up_by_the_next(job, pictures, bucket, s3_server):
-    images, out = put(pictures, bucket / "images"), bucket / "out"
+def test_a_run_killed_amid_publishing_is_refused_nothing_and_cleaned_up_by_the_next(job, pictures, bucket, s3_server, tmp_path):
+    long = shutil.copytree(pictures, tmp_path / "long")
+    for file in long.rglob("*.png"):
+        os.truncate(file, 300_000)  # so that a share has few, and there are several files of features
+    images, out = put(long, bucket / "images"), bucket / "out"
     words = ("run", "--images", images, "--results", out, "--model", MODEL)
     with ended(process(*words)) as running:
         reached = []
@@ -249,5 +253,5 @@ def test_workers_read_s3_with_the_driver_s_endpoint(sc, bucket):
     (bucket / "a").write_text("a")
     path = f"{bucket}/a"
     found = sc.parallelize([path], 1).map(lambda each: (os.getpid(), S3Reader().read(each, limit=10))).collect()
-    assert found[0][1] == b"a"
+    assert found[0][1].data == b"a"
     assert found[0][0] != os.getpid()
