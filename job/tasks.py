@@ -45,8 +45,11 @@ Sum = TypeVar("Sum", bound=Addable)
 
 
 class _Adding(AccumulatorParam[Sum]):
-    def zero(self, value: Sum) -> Sum:
-        return value
+    def __init__(self, zero: Sum) -> None:
+        self._zero = zero
+
+    def zero(self, value: Sum) -> Sum:  # noqa: ARG002  what the driver has by now, where a task begins with nothing
+        return self._zero
 
     def addInPlace(self, value1: Sum, value2: Sum) -> Sum:
         return value1 + value2
@@ -54,7 +57,7 @@ class _Adding(AccumulatorParam[Sum]):
 
 def sum_of(sc: SparkContext, zero: Sum) -> Accumulator[Sum]:
     """What tasks add up and the driver can look at meanwhile; a task counts when it ends, and once, however often it is tried."""
-    return sc.accumulator(zero, _Adding())
+    return sc.accumulator(zero, _Adding(zero))
 
 
 def ship_files(sc: SparkContext, files: Iterable[Path]) -> Callable[[], Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from bootstrap.rehearsal.workspace import this_architecture
@@ -36,9 +37,12 @@ def build_artifacts(folder: Path, *, network: Path, bootstrap: Callable[..., obj
 
 
 def _is_compiled(model: Path) -> bool:
-    """Whether a network is there that any environment takes."""
-    there = all((model / name).is_file() for name in (FLATBUFFER, MODEL_CARD))
-    return there and not ModelCard.from_json((model / MODEL_CARD).read_text()).is_random
+    """Whether a network is there, whole, that any environment takes."""
+    try:
+        card = ModelCard.from_json((model / MODEL_CARD).read_text())
+        return not card.is_random and sha256((model / FLATBUFFER).read_bytes()).hexdigest() == card.sha256
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _copy(model: Path, target: Path) -> None:

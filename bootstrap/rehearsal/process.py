@@ -74,7 +74,9 @@ def _leashed(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> It
 
 def _temporary(folder: Path | None) -> dict[str, str]:
     """Variables by which programs, and Spark, find a folder for what is temporary."""
-    return {"TMPDIR": str(folder), "SPARK_LOCAL_DIRS": str(folder)} if folder else {}
+    if not folder:
+        return {}
+    return {"TMPDIR": str(folder), "SPARK_LOCAL_DIRS": str(folder), "JDK_JAVA_OPTIONS": f"-Djava.io.tmpdir={folder}"}  # Java asks no TMPDIR
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from bootstrap.aws import foreseen
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.rehearsal.account import Rehearsal, Step
 from bootstrap.rehearsal.emr.s3a import s3a_jars
@@ -26,8 +27,8 @@ def rehearse(environment: str, *, images: Path | None, keep_folder: bool) -> lis
     """Goes through it all, saying on stderr what is being done; BootstrapError at the first step that fails."""
     is_disposable(environment)  # an unknown one is refused before anything is built
     refuse_missing_tools()
-    s3a_jars()
     signal.signal(signal.SIGTERM, _end_in_order)
+    s3a_jars()
     folder = Path(tempfile.mkdtemp(prefix="verger-rehearsal-"))
     if keep_folder:
         keep(folder)
@@ -40,8 +41,9 @@ def rehearse(environment: str, *, images: Path | None, keep_folder: bool) -> lis
 
 def _take_all(rehearsal: Rehearsal) -> list[Step]:
     try:
-        for name, act in STEPS.items():
-            _take(rehearsal, name, act)
+        with foreseen("the stand-in"):
+            for name, act in STEPS.items():
+                _take(rehearsal, name, act)
     except (BootstrapError, OSError):
         keep(rehearsal.folder)
         print(f"note: what it left is in {rehearsal.folder}", file=sys.stderr)

@@ -57,7 +57,7 @@ def without_unreadable(keys: Keys, reasons: Sequence[str]) -> Keys:
     """The keys of faults, but for images that could not be read: another time they may."""
     unreadable = np.array([reason == Reason.UNREADABLE for reason in reasons], bool)
     known = keys.copy()
-    known["version"][unreadable] = NEVER
+    known["version"][unreadable] = known["listed"][unreadable] = NEVER
     return known
 
 

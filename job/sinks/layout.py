@@ -96,7 +96,7 @@ class Results:
         try:
             yield staging
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            _remove(staging)
             if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
                 self.forget_unfinished()
             if not existed:
@@ -107,9 +107,8 @@ class Results:
         """Makes the staging folder; its name can be taken once, as renaming onto a folder with something in it fails."""
         staging = self.root / STAGING
         self._remove_dead(staging)
-        mine = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}"
+        mine, me = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}", Owner.me()
         mine.mkdir()
-        me = Owner.me()
         (mine / OWNER).write_text(f"{me.process} {me.began} {me.host}\n")
         try:
             mine.rename(staging)
@@ -130,7 +129,7 @@ class Results:
         with suppress(OSError):  # another has removed it
             staging.rename(aside)
             if _owner(aside) == owner:
-                shutil.rmtree(aside, ignore_errors=True)
+                _remove(aside)
             else:  # taken over since we looked
                 aside.rename(staging)
 
@@ -163,6 +162,17 @@ class Results:
         """Replaces one small file, whole or not at all."""
         (staging / name).write_text(text)
         (staging / name).replace(self.root / name)
+
+
+def _remove(staging: Path) -> None:
+    """Removes it, and last who has it: what is left by one that is killed meanwhile, the next run takes away."""
+    for entry in staging.iterdir() if staging.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != OWNER:
+            with suppress(OSError):
+                entry.unlink()
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _owner(staging: Path) -> Owner | None:

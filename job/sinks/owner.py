@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROC, BOOT = Path("/proc"), Path("/proc/sys/kernel/random/boot_id")  # Linux
 PS = ("/bin/ps", "-o", "stat=,lstart=", "-p")  # macOS
-HIDDEN = ""  # of another user's process, where /proc is mounted with hidepid
+HIDDEN = "hidden"  # of another user's process, where /proc is mounted with hidepid, and of any where nothing tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Owner:
 
     @classmethod
     def me(cls) -> Owner:
-        return cls(os.getpid(), began(os.getpid()) or "", socket.gethostname())
+        return cls(os.getpid(), began(os.getpid()) or HIDDEN, socket.gethostname())
 
     @property
     def is_here(self) -> bool:
@@ -33,7 +33,8 @@ class Owner:
     @property
     def is_running(self) -> bool:
         """It runs, where it is of this host."""
-        return began(self.process) in (self.began, HIDDEN)
+        now = began(self.process)
+        return now is not None and (now == self.began or HIDDEN in (now, self.began))
 
 
 def began(process: int) -> str | None:
@@ -46,9 +47,9 @@ def _by_proc(process: int) -> str | None:
     try:
         # proc_pid_stat(5): the name, in parentheses, may hold anything; then the state is field 3 and the start 22
         state, *fields = (PROC / str(process) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        return None if state in "ZX" else f"{BOOT.read_text()[:8]}-{fields[18]}"
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return HIDDEN if _answers(process) else None
-    return None if state in "ZX" else f"{BOOT.read_text()[:8]}-{fields[18]}"
 
 
 def _answers(process: int) -> bool:
@@ -64,6 +65,9 @@ def _answers(process: int) -> bool:
 
 def _by_ps(process: int) -> str | None:
     """Second, day and year."""
-    found = subprocess.run([*PS, str(process)], env={"LC_ALL": "C", "TZ": "UTC"}, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        found = subprocess.run([*PS, str(process)], env={"LC_ALL": "C", "TZ": "UTC"}, stdout=subprocess.PIPE, text=True, check=False)
+    except FileNotFoundError:
+        return HIDDEN if _answers(process) else None
     state, *words = found.stdout.split() or ["Z"]
     return None if state.startswith("Z") else "-".join(words)

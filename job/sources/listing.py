@@ -141,14 +141,15 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
 def share_rests(shares: Iterable[Share], rests: Iterable[Share | None], *, slots: int, first: int) -> list[Share]:
     """What tasks left of their `shares`, in shares numbered from `first`.
 
-    Each is of as many images as its task did in its time, or of fewer where some of `slots` cores would have nothing to do.
+    Each is of as many images as its task did in its time, but not of a handful, as who did next to nothing stood still; or of fewer where
+    some of `slots` cores would have nothing to do.
     """
     left = [(rest.start - share.start, rest) for share, rest in zip(shares, rests, strict=True) if rest]
     most = -(-sum(rest.stop - rest.start for _, rest in left) // slots)
     cut = [
         (rest, start, min(rest.stop, start + size))
         for done, rest in left
-        for size in (min(done, most),)
+        for size in (min(max(done, SMALLEST_SHARE), most),)
         for start in range(rest.start, rest.stop, size)
     ]
     return [replace(rest, index=index, start=start, stop=stop) for index, (rest, start, stop) in enumerate(cut, first)]

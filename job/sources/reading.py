@@ -34,7 +34,8 @@ class Image:
 def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> Iterator[Image]:
     """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
 
-    One that is larger than `max_bytes` is not read. A size that is not known is taken for the mean of those read so far.
+    One that is larger than `max_bytes` is not read. One whose size is not known, or is listed as less, counts as the mean of those
+    read so far: lists may be out of date.
     """
     read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
     mean = _Mean()
@@ -50,13 +51,14 @@ class _Mean:
         self._images = self._bytes = 0
 
     def learn(self, chunk: list[Image]) -> None:
-        self._images += len(chunk)
-        self._bytes += self.weigh(chunk)
+        sizes = [len(image.data) for image in chunk if isinstance(image.data, bytes)]
+        self._images += len(sizes)
+        self._bytes += sum(sizes)
 
     def size_of(self, image: Image) -> int:
-        if image.size != UNKNOWN:
-            return image.size
-        return self._bytes // self._images if self._images else CHUNK_BYTES
+        if not self._images:
+            return CHUNK_BYTES if image.size == UNKNOWN else image.size
+        return max(image.size, self._bytes // self._images)
 
     def weigh(self, chunk: list[Image]) -> int:
         return sum(map(self.size_of, chunk))

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark import daemon
 
 from job.sources import s3
-from job.sources.readers import Data, attempt
+from job.sources.readers import Data, Found, attempt
 
 READER = "VERGER_BENCH_READER"
 AS_DAEMON = {"PYSPARK_SUBMIT_ARGS": "--conf spark.python.daemon.module=tests.bench.s3_readers pyspark-shell"}
@@ -28,21 +28,21 @@ class SerialReader(s3.S3Reader):
 class Boto3Reader(s3.S3Reader):
     """As the job reads, by boto3."""
 
-    def read(self, path: str, *, limit: int) -> bytes:
+    def read(self, path: str, *, limit: int) -> Found:
         from job.s3 import client
 
         bucket, _, key = path.removeprefix("s3://").partition("/")
-        data: bytes = client().get_object(Bucket=bucket, Key=key)["Body"].read(limit + 1)
-        return data
+        data = client().get_object(Bucket=bucket, Key=key)["Body"].read(limit + 1)
+        return Found(data, len(data))
 
 
 class ArrowReader(s3.S3Reader):
     """As the job reads, by pyarrow's S3FileSystem."""
 
-    def read(self, path: str, *, limit: int) -> bytes:
+    def read(self, path: str, *, limit: int) -> Found:
         with _arrow_files().open_input_file(path.removeprefix("s3://")) as file:
-            data: bytes = file.read(limit + 1)
-        return data
+            data = file.read(limit + 1)
+        return Found(data, len(data))
 
 
 @cache

@@ -13,7 +13,7 @@ import pytest
 
 from bootstrap.errors import BootstrapError
 from bootstrap.rehearsal.emr.settings import RunSettings
-from bootstrap.rehearsal.emr.spark import driver_command
+from bootstrap.rehearsal.emr.spark import driver_command, driver_environment
 from bootstrap.rehearsal.local import NotLocal, local_environment, refuse_unless_local
 from bootstrap.rehearsal.process import stand_in
 from bootstrap.rehearsal.remains import keep
@@ -70,7 +70,10 @@ def test_a_command_of_the_rehearsal_reaches_the_stand_in_as_nobody(tmp_path: Pat
 
 def test_a_run_s_spark_knows_no_other_endpoint_than_the_stand_in_s(tools: None, tmp_path: Path) -> None:  # noqa: ARG001  asked for its jars
     named = {f"spark.hadoop.fs.s3a.{name}": "https://s3.amazonaws.com" for name in ("endpoint", "bucket.data.endpoint")}
+    named |= {f"spark.{kind}.AWS_ENDPOINT_URL_S3": "https://s3.amazonaws.com" for kind in ("executorEnv", "emr-serverless.driverEnv")}
     settings = RunSettings(named | {"spark.task.cpus": "1"}, ())
+    environment = driver_environment(settings, endpoint=HERE, token="dummy", folder=tmp_path)
+    assert not [value for value in environment.values() if "amazonaws" in value]
     command = driver_command({"entryPoint": "s3://data/script.py"}, settings, endpoint=HERE, folder=tmp_path)
     assert {word.partition("=")[2] for word in command if "endpoint=" in word} == {HERE}
     assert not [word for word in command if "amazonaws" in word]

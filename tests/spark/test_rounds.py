@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pyspark import SparkContext
 
 from job import pipeline
 from job.decode.options import Decoding
@@ -25,6 +26,7 @@ from job.sources.folders import Walk
 from job.sources.listing import ImageSource, Share
 from job.sources.stage import list_pieces
 from job.storage import S3Path
+from job.tasks import run_tasks, sum_of
 from tests.spark.conftest import MODEL, add_broken, read
 from tests.spark.test_resume import by_path, fail_before_publishing
 from tests.spark.test_s3 import put
@@ -151,3 +153,10 @@ def test_what_was_done_in_rounds_is_not_done_again(job: Job, images: Path, tmp_p
         patch.setattr(pipeline, "Featurizing", brief)
         fail_before_publishing(job, patch, *words)
     assert job("featurize", *words)["featurize"]["stayed"] == 66
+
+
+def test_what_tasks_add_up_counts_once_in_each_round(sc: SparkContext) -> None:
+    total = sum_of(sc, 0)
+    for _ in range(3):
+        run_tasks(sc, total.add, [1, 2])
+    assert total.value == 9

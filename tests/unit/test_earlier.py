@@ -95,6 +95,11 @@ def test_a_fault_that_was_not_the_images_own_is_never_known_again() -> None:
     assert (same.tolist(), other.tolist()) == ([-1, 1], [0, -1])
 
 
+def test_rows_of_no_list_take_one_array_of_versions() -> None:
+    index = Index.of([without_unreadable(keys(("a", IMAGE), ("b", IMAGE)), ["unreadable", "truncated"])], rows=2)
+    assert index.listed is index.versions
+
+
 @given(earlier=st.lists(st.tuples(paths, st.integers(0, 2))), now=st.lists(st.tuples(paths, st.integers(0, 2))), data=st.data())
 def test_the_index_finds_what_a_dictionary_finds(earlier: list[tuple[str, int]], now: list[tuple[str, int]], data: st.DataObject) -> None:
     now = now + [row for row in earlier if data.draw(st.booleans())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from job import contract
 from job.errors import ResultsExist
 from job.sinks import owner
-from job.sinks.layout import ORDER, STAGING, Results
+from job.sinks.layout import ORDER, OWNER, STAGING, Results
 from job.sinks.owner import Owner
 from tests.conftest import lacking
 
@@ -283,6 +284,18 @@ def test_a_run_that_its_system_hides_is_not_taken_for_dead(results: Results, mon
         monkeypatch.setattr(owner, "PROC", tmp_path)
         with pytest.raises(ResultsExist, match="another run"), results.staging():
             pass
+
+
+def test_who_has_it_is_the_last_that_goes(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what a run leaves that is killed while it cleans up, the next run takes away."""
+    with ExitStack() as run:
+        staging = run.enter_context(results.staging())
+        (staging / "features").mkdir()
+        (staging / "listing.arrow").touch()
+        monkeypatch.setattr(shutil, "rmtree", lambda *_args, **_how: sys.exit())
+        with pytest.raises(SystemExit):
+            run.close()
+    assert (staging / OWNER).is_file()
 
 
 def test_a_lock_that_says_nothing_is_nobody_s_to_break(results: Results) -> None:

@@ -28,10 +28,11 @@ def s3a_jars(folder: Path = FOLDER, *, lock: Path = LOCK) -> list[Path]:
     """
     wanted = {name: digest for digest, name in (line.split() for line in lock.read_text().splitlines())}
     if digests(folder) != wanted:
-        with tempfile.TemporaryDirectory(prefix="verger-s3a-") as brought:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".s3a-", dir=folder.parent) as brought:
             _refuse_others(bring(Path(brought)), wanted)
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(brought, folder)
+            Path(brought).rename(folder)
     return [folder / name for name in wanted]
 
 
@@ -49,7 +50,8 @@ def bring(folder: Path) -> dict[str, str]:
     command = [maven, *QUIETLY, "--file", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
-        said = next((line.partition(ERROR)[2] for line in done.stdout.splitlines() if ERROR in line), f"it ended with {done.returncode}")
+        last = (done.stderr.splitlines() or [f"it ended with {done.returncode}"])[-1]
+        said = next((line.partition(ERROR)[2] for line in done.stdout.splitlines() if ERROR in line), last)
         raise BootstrapError(
             f"Maven does not bring Hadoop's S3A: {said}",
             f"its settings name the registry; mvn --file {POM.relative_to(REPOSITORY)} dependency:copy-dependencies says more",

@@ -45,9 +45,16 @@ S3A = {
     "spark.hadoop.fs.s3a.endpoint.region": REGION,
     "spark.hadoop.fs.s3a.user.agent.prefix": SERVICE,
 }
-NOT_HERE = ("spark.emr-serverless.", "spark.hadoop.fs.s3")  # an endpoint of a run's own could be AWS'
+NOT_HERE = ("spark.emr-serverless.", "spark.hadoop.fs.s3", "spark.executorEnv.AWS_")  # an endpoint of a run's own could be AWS'
 INTERPRETERS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
-PASSED_ON = ("HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")  # of this process' environment; credentials are not among them
+PASSED_ON = (
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "JAVA_HOME",
+    "JDK_JAVA_OPTIONS",
+)  # of this process' environment; credentials are not among them
 
 
 def driver_command(submit: Mapping[str, Any], settings: RunSettings, *, endpoint: str, folder: Path) -> list[str]:
@@ -61,7 +68,7 @@ def driver_command(submit: Mapping[str, Any], settings: RunSettings, *, endpoint
 def driver_environment(settings: RunSettings, *, endpoint: str, token: str, folder: Path) -> dict[str, str]:
     """The variables of the driver: credentials come from a container's endpoint, as EMR Serverless' come from outside too."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    asked = settings.driver_environment
+    asked = {name: value for name, value in settings.driver_environment.items() if not name.startswith("AWS_")}  # nor may it name AWS
     pythons = {name: interpreter(asked[name], folder=folder) for name in INTERPRETERS if name in asked}
     java = shutil.which("java") or "java"
     return (
