@@ -133,7 +133,7 @@ def busy(ancestor: int) -> set[int]:
     while len(descendants(ancestor)) < 3:  # the stand-in, the leash and the command
         assert time.monotonic() < deadline, "no command is started"
         time.sleep(0.1)
-    time.sleep(2)
+    time.sleep(2)  # so that the command is in the middle of what it does
     return descendants(ancestor)
 
 

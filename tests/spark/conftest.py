@@ -114,6 +114,14 @@ def add_broken(root: Path) -> int:
     return 2 * len(BROKEN)
 
 
+@pytest.fixture
+def images(pictures: Path, tmp_path: Path) -> Path:
+    """60 good pictures, and 6 that are broken."""
+    shutil.copytree(pictures, tmp_path / "images")
+    add_broken(tmp_path / "images")
+    return tmp_path / "images"
+
+
 def grid_means(file: str) -> NDArray[np.float32]:
     """The tiny network's features of a picture, by NumPy."""
     with Image.open(file) as image:

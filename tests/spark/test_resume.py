@@ -23,19 +23,11 @@ from job.report.summary import Summary
 from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
 from job.storage import S3Path, remove, whole
 from tests.s3 import Server
-from tests.spark.conftest import MODEL, add_broken, ended, picture, process, read, rows
+from tests.spark.conftest import MODEL, ended, picture, process, read, rows
 from tests.spark.test_s3 import put, table
 
 Job = Callable[..., Summary]
 KILLS = 20
-
-
-@pytest.fixture
-def images(pictures: Path, tmp_path: Path) -> Path:
-    """60 good pictures, and 6 that are broken."""
-    shutil.copytree(pictures, tmp_path / "images")
-    add_broken(tmp_path / "images")
-    return tmp_path / "images"
 
 
 @pytest.fixture

@@ -27,19 +27,11 @@ from job.sources.listing import ImageSource, Share
 from job.sources.stage import list_pieces
 from job.storage import S3Path
 from job.tasks import run_tasks, sum_of
-from tests.spark.conftest import MODEL, add_broken, read
+from tests.spark.conftest import MODEL, read
 from tests.spark.test_resume import by_path, fail_before_publishing
 from tests.spark.test_s3 import put
 
 Job = Callable[..., Summary]
-
-
-@pytest.fixture
-def images(pictures: Path, tmp_path: Path) -> Path:
-    """60 good pictures, and 6 that are broken."""
-    shutil.copytree(pictures, tmp_path / "images")
-    add_broken(tmp_path / "images")
-    return tmp_path / "images"
 
 
 @pytest.fixture
