@@ -28,6 +28,7 @@ from job.errors import JobError, StorageFailed
 REQUESTS = 64  # at once, where there are many to make: what the driver copies at the end of a run holds up all executors
 DELETED_AT_ONCE = 1000  # what DeleteObjects takes
 ATTEMPTS = 11  # of a request that meets 500 or no answer: half a minute; that meets 503: a minute, as boto3 then waits longer
+CONNECT_S, ANSWER_S = 5.0, 60.0  # until a connection is made, and until an answer is there; then it is tried on another connection
 RENEWALS = 4  # attempts of one whose token has expired: seconds, as a run makes many requests before it gives up
 LONGEST_PAUSE_S = 20.0  # between two attempts
 
@@ -61,8 +62,8 @@ def session() -> boto3.Session:
 def client() -> Any:
     """The client of this process. Endpoint and region come from the standard places; AWS_REGION first, as in AWS' own services."""
     config = Config(
-        connect_timeout=5,
-        read_timeout=60,
+        connect_timeout=CONNECT_S,
+        read_timeout=ANSWER_S,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},  # backed off with jitter
         max_pool_connections=2 * REQUESTS,
     )

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +62,7 @@ class Cluster:
 
     url: str
     home: Path
+    master: subprocess.Popen[bytes]
     workers: list[Worker] = field(default_factory=list)
 
     def command(self, *words: str | Path, confs: Sequence[str] = ()) -> list[str]:
@@ -81,6 +82,10 @@ class Cluster:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def kill(self) -> None:
+        """Ends master, workers and all that those started, as a machine does that loses its power."""
+        kill_families([self.master.pid, *(worker.process.pid for worker in self.workers)])
 
     @property
     def confs(self) -> list[str]:
@@ -106,7 +111,7 @@ def standalone(home: Path, *, workers: int, cores: Sequence[int] = ()) -> Iterat
     try:
         master = _start("master.Master", ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"], home / "master.log")
         started.append(master)
-        cluster = Cluster(_said(master, home / "master.log", r"Starting Spark master at (spark://\S+)"), home)
+        cluster = Cluster(_said(master, home / "master.log", r"Starting Spark master at (spark://\S+)"), home, master)
         for number in range(workers):
             worker = _start_worker(home / f"worker-{number}", cluster.url, host=HOSTS[number % len(HOSTS)])
             started.append(worker.process)
@@ -162,6 +167,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
+
+
+def kill_families(pids: Iterable[int]) -> None:
+    """Kills processes and all that they started, none of them before all are known."""
+    family = [each for pid in pids for each in (psutil.Process(pid), *_children(pid))]
+    for each in family:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def _children(pid: int) -> list[psutil.Process]:

@@ -25,6 +25,7 @@ from job.storage import Place, link
 STAGING = contract.STAGING
 UNFINISHED = ".verger-unfinished"
 OWNER = "owner"
+TOKEN = 8  # letters
 KEPT = "-kept"  # ends the names of files of earlier rows
 
 ROWS = (contract.FEATURES, contract.FAULTS)  # each image listed is in one of them
@@ -34,9 +35,14 @@ MADE_OF_FEATURES = (contract.PCA, contract.PROJECTIONS, contract.PROJECTIONS_CSV
 ORDER = (*ROWS, *MADE_OF_FEATURES, contract.SUMMARY)
 
 
+def _token() -> str:
+    """So that no two names are the same."""
+    return uuid.uuid4().hex[:TOKEN]
+
+
 def unfinished(root: Place) -> Place:
     """A new folder's name, to stage features and faults in. Files in it are named after it: they may come to lie beside others."""
-    return root / UNFINISHED / f"run-{uuid.uuid4().hex[:8]}"
+    return root / UNFINISHED / f"run-{_token()}"
 
 
 def part(staged: Place, dataset: str, index: int, *, of: str = "") -> Place:
@@ -107,7 +113,8 @@ class Results:
         """Makes the staging folder; its name can be taken once, as renaming onto a folder with something in it fails."""
         staging = self.root / STAGING
         self._remove_dead(staging)
-        mine, me = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}", Owner.me()
+        self._remove_orphans()
+        mine, me = self.root / f"{STAGING}-{_token()}", Owner.me()
         mine.mkdir()
         (mine / OWNER).write_text(f"{me.process} {me.began} {me.host}\n")
         try:
@@ -123,15 +130,21 @@ class Results:
 
     def _remove_dead(self, staging: Path) -> None:
         owner = _owner(staging)
-        if not owner or not owner.is_here or owner.is_running:
+        if not owner or not owner.is_dead:
             return
-        aside = self.root / f"{STAGING}-{uuid.uuid4().hex[:8]}"
+        aside = self.root / f"{STAGING}-{_token()}"
         with suppress(OSError):  # another has removed it
             staging.rename(aside)
             if _owner(aside) == owner:
                 _remove(aside)
             else:  # taken over since we looked
                 aside.rename(staging)
+
+    def _remove_orphans(self) -> None:
+        """Takes away folders of runs that were killed between making one and claiming it, or while they took one away."""
+        for folder in self.root.glob(f"{STAGING}-{'?' * TOKEN}"):
+            if (owner := _owner(folder)) and owner.is_dead:
+                _remove(folder)
 
     def publish(self, staging: Path, names: Sequence[str], *, stay: Iterable[Path] = (), spare: Sequence[str] = ()) -> None:
         """Makes the staged `names` visible, and first takes away their old versions and all that was made from those, but `spare`.
@@ -148,7 +161,7 @@ class Results:
         retired.mkdir(exist_ok=True)
         for name in reversed(stale):
             if (self.root / name).exists():
-                (self.root / name).rename(retired / f"{name}-{uuid.uuid4().hex[:8]}")
+                (self.root / name).rename(retired / f"{name}-{_token()}")
         for name in names:
             (staging / name).rename(self.root / name)
         if contract.FEATURES in names:

@@ -36,6 +36,11 @@ class Owner:
         now = began(self.process)
         return now is not None and (now == self.began or HIDDEN in (now, self.began))
 
+    @property
+    def is_dead(self) -> bool:
+        """It was a process of this host, and has ended."""
+        return self.is_here and not self.is_running
+
 
 def began(process: int) -> str | None:
     """When a process of this host began, or HIDDEN; None where there is none, or one that has ended and whose parent has not looked."""

@@ -147,7 +147,11 @@ def _made_store(bucket: str) -> S3Store:
         who = Boto3CredentialProvider(s3.session(), ttl=CREDENTIALS_TTL)
     except ValueError as error:
         raise StorageFailed("no AWS credentials found", s3.CREDENTIALS_HINT) from error
-    options: Any = {"connect_timeout": "5s", "timeout": "60s", "allow_http": endpoint.startswith("http://")}
+    options: Any = {
+        "connect_timeout": timedelta(seconds=s3.CONNECT_S),
+        "timeout": timedelta(seconds=s3.ANSWER_S),
+        "allow_http": endpoint.startswith("http://"),
+    }
     return S3Store(
         bucket,
         region=s3.region_of(bucket),

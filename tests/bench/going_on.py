@@ -140,7 +140,8 @@ def _write_file(folder: Path, count: int, index: int) -> None:
     schema = tables.features_schema(1)
     none = np.zeros(len(rows), np.float32)
     columns: dict[str, Any] = {
-        "label": pa.nulls(len(rows), pa.string()), "features": pa.FixedSizeListArray.from_arrays(none, type=schema.field("features").type),
+        "label": pa.nulls(len(rows), pa.string()), "listed": pa.nulls(len(rows), pa.string()),
+        "features": pa.FixedSizeListArray.from_arrays(none, type=schema.field("features").type),
         "width": np.full(len(rows), 100, np.int32), "height": np.full(len(rows), 100, np.int32),
         "format": ["JPEG"] * len(rows), "model": ["0" * contract.DIGEST_LENGTH] * len(rows),
         **{name: column.cast(schema.field(name).type) for name, column in known.items()},

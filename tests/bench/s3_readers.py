@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from pyspark import daemon
@@ -40,9 +41,14 @@ class ArrowReader(s3.S3Reader):
     """As the job reads, by pyarrow's S3FileSystem."""
 
     def read(self, path: str, *, limit: int) -> Found:
-        with _arrow_files().open_input_file(path.removeprefix("s3://")) as file:
+        with _making:
+            files = _arrow_files()
+        with files.open_input_file(path.removeprefix("s3://")) as file:
             data = file.read(limit + 1)
         return Found(data, len(data))
+
+
+_making = Lock()  # pyarrow starts its S3 once, and many threads ask for it
 
 
 @cache

@@ -71,9 +71,12 @@ class Account:
         found = self.aws.client("s3").list_objects_v2(Bucket=self.deployment().bucket, Prefix=prefix)
         return [each["Key"] for each in found.get("Contents", ())]
 
-    def start(self, **more: Any) -> str:
-        """Starts the run whose command the stack prints, to be tried once, or another one where settings are given."""
-        pasted = self.outputs()["StartJobRun"]
+    def start(self, *, images: str = "", results: str = "first-run", **more: Any) -> str:
+        """Starts the run whose command the stack prints, of images anywhere, to be tried once; or another one where settings are given."""
+        pasted = self.outputs()["StartJobRun"].replace("first-run", results)
+        if images:
+            pasted = pasted.replace(f"s3://{self.deployment().bucket}/images/", images)
+            assert images in pasted
         if not more:
             return str(json.loads(self.aws.run(["bash", "-c", f"{pasted} --retry-policy maxAttempts=1"], cwd=self.workspace))["jobRunId"])
         return str(self.aws.client("emr-serverless").start_job_run(**more)["jobRunId"])

@@ -1,6 +1,6 @@
 """Each statement of the job's role is needed: without it the run fails, and the reason is access denied.
 
-They are tried in prod, whose role has all that dev's has, and its key's.
+They are tried in prod, whose role has all that dev's has, and those of a key and of another bucket of images.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from urllib.parse import unquote
 
 import pytest
 
+from bootstrap.rehearsal.local import REGION
 from tests.cloud.account import Account
 
 KEY = "UseKey"  # of a bucket with a key of its own, which dev's has not
+PHOTOS = "photos-of-others"
 
 # What each statement is for. The order is that of a run: the first ones fail before Spark starts
 STATEMENTS = {
@@ -29,40 +31,62 @@ STATEMENTS = {
     "WriteResults": "s3:",
     "WriteLogs": "s3:PutObject",
 }
+MORE = {"ListMoreImages": "s3:ListBucket", "ReadMoreImages": "s3:GetObject"}  # of the other bucket
 
 
 @pytest.fixture(scope="module")
 def ready(deployed: Account, tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """prod, with a few images in its bucket, beside dev."""
+    """prod, with a few images in its bucket and in another, beside dev."""
+    environments = deployed.workspace / "infra" / "environments.toml"
+    environments.write_text(environments.read_text().replace("[prod]", f'[prod]\nimages_bucket_arn = "arn:aws:s3:::{PHOTOS}"'))
     deployed.deploy("prod")
-    prod = replace(deployed, environment="prod")
-    prod.put_pictures(tmp_path_factory.mktemp("images") / "pictures", count=1)
+    prod, pictures = replace(deployed, environment="prod"), tmp_path_factory.mktemp("images") / "pictures"
+    prod.put_pictures(pictures, count=1)
+    s3 = prod.aws.client("s3")
+    s3.create_bucket(Bucket=PHOTOS, CreateBucketConfiguration={"LocationConstraint": REGION})
+    for file in pictures.rglob("*.png"):
+        s3.put_object(Bucket=PHOTOS, Key=f"fruit/{file.name}", Body=file.read_bytes())
     return prod
 
 
 def test_all_statements_are_tried(ready: Account) -> None:
-    assert _actions(ready).keys() == STATEMENTS.keys()
+    assert _actions(ready).keys() == STATEMENTS.keys() | MORE.keys()
 
 
-def test_dev_has_those_of_prod_but_for_the_key(deployed: Account, ready: Account) -> None:
+def test_dev_has_those_of_prod_but_for_the_key_and_the_other_bucket(deployed: Account, ready: Account) -> None:
     prod = _actions(ready)
-    del prod[KEY]
-    assert _actions(deployed) == prod
+    assert _actions(deployed) == {sid: actions for sid, actions in prod.items() if sid != KEY and sid not in MORE}
 
 
 def test_with_all_of_them_the_run_succeeds(ready: Account) -> None:
     assert ready.ended(ready.start())["state"] == "SUCCESS"
 
 
+def test_with_all_of_them_a_run_of_images_in_the_other_bucket_succeeds(ready: Account) -> None:
+    assert ready.ended(ready.start(images=f"s3://{PHOTOS}/fruit/", results="photos"))["state"] == "SUCCESS"
+
+
 @pytest.mark.parametrize("sid", STATEMENTS)
 def test_without_a_statement_the_run_is_denied(ready: Account, sid: str) -> None:
-    with without(ready, sid):
-        run_id = ready.start()
-        run = ready.ended(run_id)
-    assert run["state"] == "FAILED"
-    said = run["stateDetails"] + ready.log(run_id)
+    assert STATEMENTS[sid] in denied(ready, without_statement=sid)
+
+
+@pytest.mark.parametrize("sid", MORE)
+def test_without_a_statement_for_the_other_bucket_a_run_of_images_there_is_denied(ready: Account, sid: str) -> None:
+    said = denied(ready, without_statement=sid, images=f"s3://{PHOTOS}/fruit/", results="photos-denied")
+    assert f"{PHOTOS}/" in said
+    assert MORE[sid] in said
+
+
+def denied(account: Account, *, without_statement: str, **run: str) -> str:
+    """What is said of a run that fails for want of a permission."""
+    with without(account, without_statement):
+        run_id = account.start(**run)
+        ended = account.ended(run_id)
+    assert ended["state"] == "FAILED"
+    said = ended["stateDetails"] + account.log(run_id)
     assert "AccessDenied" in said or "access denied" in said
-    assert STATEMENTS[sid] in said
+    return str(said)
 
 
 @contextmanager

@@ -82,12 +82,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures that keep two cores busy for some seconds: few files, many pixels."""
-    root = tmp_path_factory.mktemp("many") / "label"
-    root.mkdir()
-    for number in range(60):
-        file, first = root / f"{number:04}.png", root / f"{number % 5:04}.png"
-        picture(number, size=(2000, 1500)).save(file) if file == first else file.hardlink_to(first)
-    return root
+    return photographs(tmp_path_factory.mktemp("many") / "label", count=60)
+
+
+def photographs(folder: Path, *, count: int) -> Path:
+    """Five pictures of many pixels by so many names, a tenth of a second each."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        file, first = folder / f"{number:04}.png", folder / f"{number % 5:04}.png"
+        if file == first:
+            picture(number, size=(2000, 1500)).save(file)
+            os.truncate(file, max(4_000_000, file.stat().st_size))  # and so shares of few
+        else:
+            file.hardlink_to(first)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ import pyarrow.parquet as pq
 
 from job.contract import SUMMARY
 from job.submission import PYTHON
-from tests.cluster.conftest import Upload
+from tests.cluster.conftest import Upload, photographs
 from tests.spark.conftest import MODEL, ended, grid_means, process, read, rows
-from tests.standalone import Cluster
+from tests.spark.test_resume import by_path, rows_done, until
+from tests.standalone import Cluster, kill_families, standalone
 
 PATIENCE_S = 180
+LIVES = 4
 
 
 def wait_for_features(results: Path) -> None:
@@ -74,6 +77,35 @@ def test_an_executor_that_is_killed_is_replaced_and_its_images_are_read_again(
     assert running.returncode == 0, out + err[-3000:]
     assert "Command exited with code 137" in err
     assert_whole(tmp_path / "results", many)
+
+
+def test_executors_drivers_and_machines_that_are_killed_at_any_moment_cost_no_row_and_no_whole_wave(upload: Upload, tmp_path: Path) -> None:
+    """Each run loses an executor, and then its driver, or the whole machine; the last ones are left alone."""
+    images, results, fresh = tmp_path / "images", tmp_path / "results", tmp_path / "fresh"
+    photographs(images / "label", count=320)
+    words = ("run", "--images", images, "--results")
+    chance, done = random.Random(6), 0
+    for life in range(LIVES):
+        with standalone(tmp_path / f"cluster-{life}", workers=2) as cluster, ended(upload.submit(cluster, *words, results)) as running:
+            until(lambda least=done: rows_done(results) > least)
+            time.sleep(chance.uniform(0, 0.5))
+            kill_families(executor.pid for executor in chance.choice(cluster.workers).executors())
+            time.sleep(chance.uniform(0, 3))
+            assert running.poll() is None, "there is nothing left to kill"
+            kill_families([running.pid])
+            if life % 2:
+                cluster.kill()
+        assert rows_done(results) > done, "what was done is not lost"
+        done = rows_done(results)
+    with standalone(tmp_path / "cluster", workers=2) as cluster, ended(upload.submit(cluster, *words, results)) as running:
+        out, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, out + err[-3000:]
+    with ended(process(*words, fresh, "--model", MODEL)) as alone:
+        _, said = alone.communicate(timeout=PATIENCE_S)
+    assert alone.returncode == 0, said
+    assert by_path(results) == by_path(fresh), "the same rows, bit by bit, each once"
+    assert sorted(entry.name for entry in results.iterdir()) == sorted(entry.name for entry in fresh.iterdir())
+    assert json.loads((results / SUMMARY).read_text())["featurize"]["stayed"] >= done
 
 
 SPECULATING = [

@@ -58,7 +58,7 @@ def test_the_deploy_role_assumes_the_bootstrap_roles_and_does_nothing_else(assem
     assert statement["Resource"] == [f"arn:aws:iam::111122223333:{role}" for role in roles]
 
 
-def test_the_gc_role_does_all_that_the_cdk_cli_calls_to_collect_garbage_and_nothing_else(assembly, node):  # noqa: ARG001
+def test_the_gc_role_does_all_that_the_cdk_cli_calls_to_collect_garbage_and_nothing_else(assembly, node):  # noqa: ARG001  asked for its skip
     """Read in the CLI of the lock file, which hides that it may not delete: it would say that it has."""
     code = (REPOSITORY / "node_modules" / "aws-cdk" / "lib" / "index.js").read_text()
     parts = re.findall(r"^// \.\./@aws-cdk/toolkit-lib/lib/api/(.+)\n((?:(?!// \.\./).*\n)+)", code, re.MULTILINE)
@@ -97,20 +97,20 @@ def test_the_provider_is_githubs_for_sts(assembly):
     assert (provider["Url"], provider["ClientIdList"]) == (f"https://{GITHUB}", ["sts.amazonaws.com"])
 
 
-def test_an_existing_provider_is_used_as_it_is(node, tmp_path):  # noqa: ARG001
+def test_an_existing_provider_is_used_as_it_is(node, tmp_path):  # noqa: ARG001  asked for its skip
     existing = f"arn:aws:iam::444455556666:oidc-provider/{GITHUB}"
     made = synthesise(tmp_path, repository=REPO, oidc_provider_arn=existing)
     assert not made.account.all("AWS::IAM::OIDCProvider")
     assert trust(made, "DeployRole")["Principal"] == {"Federated": existing}
 
 
-def test_one_environment_alone_takes_nothing_from_the_others(node, tmp_path):  # noqa: ARG001
+def test_one_environment_alone_takes_nothing_from_the_others(node, tmp_path):  # noqa: ARG001  asked for its skip
     """With a delivery of its own it would delete the other's run role; its own roles have the boundary all the same."""
     templates = synthesise(tmp_path, environment="prod", repository=REPO).account.templates
     assert set(templates) == {"Verger-Boundary", *(f"Verger-prod-{part}" for part in ("Storage", "Job", "Watch"))}
 
 
-def test_there_is_no_delivery_without_a_repository(node, tmp_path):  # noqa: ARG001
+def test_there_is_no_delivery_without_a_repository(node, tmp_path):  # noqa: ARG001  asked for its skip
     assert STACK not in synthesise(tmp_path, repository="").account.templates
 
 

@@ -80,7 +80,7 @@ def test_logs_go_to_s3_to_cloudwatch_and_to_the_managed_store(everything):
     assert {each["Key"] for each in streamed["LogTypeMap"]} == {"SPARK_DRIVER", "SPARK_EXECUTOR"}
 
 
-def test_every_retention_that_an_environment_may_choose_is_the_log_groups(node, tmp_path):  # noqa: ARG001
+def test_every_retention_that_an_environment_may_choose_is_the_log_groups(node, tmp_path):  # noqa: ARG001  asked for its skip
     environments = {f"d{days}": Environment(name=f"d{days}", retention_days=days) for days in RETENTION_DAYS}
     account = synthesise(tmp_path, environments=environments).account
     found = {each.stack: each.properties["RetentionInDays"] for each in account.all("AWS::Logs::LogGroup")}

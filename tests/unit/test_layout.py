@@ -298,6 +298,18 @@ def test_who_has_it_is_the_last_that_goes(results: Results, monkeypatch: pytest.
     assert (staging / OWNER).is_file()
 
 
+def test_a_folder_of_a_run_that_was_killed_before_it_had_the_results_goes_and_one_that_is_being_made_stays(results: Results) -> None:
+    with another_run(results) as process:
+        (theirs,) = results.root.iterdir()
+        theirs.rename(orphan := results.root / f"{STAGING}-01234567")
+        publish(results, *PAIR)
+        assert (orphan / "half").read_text() == "half", "its owner runs"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    publish(results, *PAIR)
+    assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
 def test_a_lock_that_says_nothing_is_nobody_s_to_break(results: Results) -> None:
     (results.root / STAGING).mkdir(parents=True)
     (results.root / STAGING / "owner").write_text("")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +20,8 @@ from job.errors import StorageFailed
 from job.sources.s3 import S3Reader
 from job.storage import S3Path, remove
 from tests.s3 import LOCAL, Server
+
+PATIENCE_S = 20.0  # of a test
 
 USES: dict[str, Callable[[S3Path], object]] = {
     "list": lambda bucket: bucket.etags(),
@@ -83,6 +88,40 @@ def test_a_token_that_nobody_renews_is_not_waited_for(bucket: S3Path, s3_server:
     with pytest.raises(StorageFailed, match="S3 refuses these credentials"):
         use(bucket)
     assert s3_server.door.seen.total() <= 2  # obstore's, and boto3's after it
+
+
+@contextmanager
+def standing_still(server: Server) -> Iterator[threading.Event]:
+    """The first request finds a server that takes it and says nothing, for as long as this lasts; set when there is such a request."""
+    met, over = threading.Event(), threading.Event()
+
+    def hold(_method: str, _path: str) -> None:
+        if not met.is_set():
+            met.set()
+            over.wait(PATIENCE_S)
+
+    server.door.refuse = hold
+    try:
+        yield met
+    finally:
+        over.set()
+
+
+@each_use
+def test_a_request_that_hangs_is_tried_again_on_another_connection(
+    bucket: S3Path, s3_server: Server, use: Callable[[S3Path], object], afresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its own it could not get an answer: a connection answers one request after the other, and the first has none yet."""
+    monkeypatch.setattr(s3, "ANSWER_S", 0.5)
+    afresh()
+    (bucket / "a").write_text("a")
+    use(bucket)
+    (bucket / "a").write_text("a")
+    began = time.monotonic()
+    with standing_still(s3_server) as met:
+        use(bucket)
+        assert met.is_set()
+        assert time.monotonic() - began < PATIENCE_S, "it has not waited for that one"
 
 
 def busy(monkeypatch: pytest.MonkeyPatch, *, answers: int) -> list[list[str]]:
