@@ -25,7 +25,7 @@ from job.report.standing import ASKED, is_made_of, refuse_others
 from job.report.summary import Summary, featurize_account, fit_account, project_account, settings_of, summarise, to_json
 from job.session import spark_context
 from job.sinks.layout import MADE_OF_FEATURES, ROWS, Target, unfinished
-from job.sinks.resume import Resumed, keep_moments, resume
+from job.sinks.resume import Before, Resumed, keep_moments, resume
 from job.sinks.stage import Featurized, Featurizing, check_rows, featurize_share, remove_strays, write_missing, write_projections
 from job.sinks.tally import Tally
 from job.sources.listing import share_rests
@@ -94,11 +94,9 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
         (staged / name).mkdir(parents=True)
     (staged / ASKED).write_text(to_json({"settings": settings, "config": config}))
     with run.timed("listing"), listing_progress(lambda: found.value, quiet=run.quiet):
-        listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add)
-        resumed = resume(
-            run.sc, listing, run.results.root,
-            settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged,
-        )  # fmt: skip
+        before = Before.under(run.results.root)
+        listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add, here_s=before.here_s)
+        resumed = resume(run.sc, listing, before, settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged)
     if resumed.complete:
         tally = resumed.tally
         tell(f"features are up to date: {tally.images:,} images, all done before", quiet=run.quiet)

@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Protocol, Self, TypeVar
 
 from py4j.protocol import Py4JJavaError
@@ -21,20 +22,37 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-def run_tasks(sc: SparkContext, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
+def run_tasks(sc: SparkContext, work: Callable[[Argument], Result], arguments: Iterable[Argument], *, here_s: float = 0.0) -> list[Result]:
     """[work(argument) for argument in arguments], on executors.
 
     A task that fails is tried again, as a disk or a network may recover; one that keeps failing stops the others and
     raises here what it foresaw, or SparkFailed.
+
+    here_s  seconds for which the driver begins with them: of little work all, without executors
     """
     tasks = list(arguments)
-    if not tasks:
-        return []
+    done = _begin(work, tasks, ends=monotonic() + here_s) if here_s else []
+    left = tasks[len(done) :]
+    if not left:
+        return done
     try:
-        return sc.parallelize(tasks, len(tasks)).map(partial(_attempt, work)).collect()
+        return done + sc.parallelize(left, len(left)).map(partial(_attempt, work)).collect()
     except Py4JJavaError as error:
         trace = str(error.java_exception)
         raise _foreseen(trace) or SparkFailed(_cause(trace), "run again with --verbose for the whole trace") from error
+
+
+def _begin(work: Callable[[Argument], Result], tasks: Iterable[Argument], *, ends: float) -> list[Result]:
+    """The results of the first tasks: until it is late, or one fails, which executors are then to try."""
+    done: list[Result] = []
+    for task in tasks:
+        if monotonic() >= ends:
+            break
+        try:
+            done.append(work(task))
+        except (JobError, OSError):
+            break
+    return done
 
 
 class Addable(Protocol):

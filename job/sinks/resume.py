@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import chain, pairwise
@@ -37,6 +37,8 @@ from job.storage import Place, duplicate, fetched, opened, place_of, whole
 from job.tasks import run_tasks
 
 TASKS_PER_SLOT = 4  # that read keys, at most: each leaves an array, which each worker fetches
+FEW_FILES = 64  # of rows, some 4,096 each at most: their keys are a few MB
+HERE_S = 1.0  # about what starting Python workers takes
 KEY_COLUMNS = ("path", "label", "size", "modified", "etag", "listed", "reason")  # those that a file has
 ARRAYS_AHEAD = 16  # as each is a request, where they are in S3
 
@@ -65,33 +67,61 @@ class Resumed:
         return self.tally + self.rewritten
 
 
-def resume(sc: SparkContext, listing: Listing, root: Place, *, settings: str, keep_removed: bool, scratch: Place, staged: Place) -> Resumed:
-    """Takes out of a listing what the results in `root` have, as far as that was made with `settings`.
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Files of rows that are there before a run: of runs that did not end, and of its results."""
+
+    unfinished: list[Place]
+    published: list[Place]
+
+    @classmethod
+    def under(cls, root: Place) -> Before:
+        """Those of a results folder."""
+        return cls(
+            [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS],
+            [file for name in ROWS for file in _parts(root / name)],
+        )
+
+    @property
+    def here_s(self) -> float:
+        """For how long the driver lists and compares by itself: there may be nothing else to do, and then no Python worker has to start."""
+        return HERE_S if 0 < len(self.files) <= FEW_FILES else 0.0
+
+    @property
+    def files(self) -> list[Place]:
+        return self.unfinished + self.published
+
+
+def resume(
+    sc: SparkContext, listing: Listing, before: Before, *, settings: str, keep_removed: bool, scratch: Place, staged: Place
+) -> Resumed:
+    """Takes out of a listing what earlier files have, as far as that was made with `settings`.
 
     Rows of images that were changed, or that are no longer listed and not to be kept, are left behind: the other rows of such a
     file are written to `staged`.
     """
-    unfinished = [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS]
-    published = [file for name in ROWS for file in _parts(root / name)]
-    keys, earlier = _read_earlier(sc, unfinished + published, settings=settings, by_lists=listing.by_lists, scratch=scratch)
+    run = partial(run_tasks, sc, here_s=before.here_s)
+    slots, by_lists = sc.defaultParallelism, listing.by_lists
+    keys, earlier = _read_earlier(run, before.files, slots=slots, settings=settings, by_lists=by_lists, scratch=scratch)
     known = _Known(keys, np.cumsum([0, *(each.tally.images for each in earlier)]), keep_removed)
     if not earlier:
         return Resumed(listing)
     parts = [part for part in listing.parts if part.count]
-    matched = run_tasks(sc, partial(_match, labels=listing.labels, known=known, scratch=scratch), parts)
+    matched = run(partial(_match, labels=listing.labels, known=known, scratch=scratch), parts)
     left = Listing(tuple(each.part for each in matched if each.part.count))
     same, other = (_total(counts, files=len(earlier)) for counts in ([each.same for each in matched], [each.other for each in matched]))
     if left.images + same.sum() != listing.images:
         raise RowsLost(f"{listing.images} images listed, {left.images} of them new and {same.sum()} not", "this is a bug: please report it")
     alive = same
     if keep_removed:
-        alive = _total(run_tasks(sc, _count_first, [known]), files=len(earlier)) - other
+        alive = _total(run(_count_first, [known]), files=len(earlier)) - other
     stay = [each for each, rows in zip(earlier, alive, strict=True) if rows == each.tally.images]
     halves = [(index, each.file) for index, each in enumerate(earlier) if 0 < alive[index] < each.tally.images]
     work = partial(_write_alive, known=known, marks=tuple(str(each.marks) for each in matched), settings=settings, staged=staged)
-    rewritten = sum(run_tasks(sc, work, halves), Tally())
+    rewritten = sum(run(work, halves), Tally())
+    forget_index()
     files: tuple[Place, ...] = tuple(each.file for each in stay)
-    complete = not left.parts and not halves and files == tuple(published)
+    complete = not left.parts and not halves and files == tuple(before.published)
     removed = 0 if keep_removed else matched[0].known - int(same.sum() + other.sum())
     return Resumed(left, files, sum((each.tally for each in stay), Tally()), rewritten, removed, complete)
 
@@ -148,12 +178,12 @@ class _Matched:
 
 
 def _read_earlier(
-    sc: SparkContext, files: Sequence[Place], *, settings: str, by_lists: bool, scratch: Place
+    run: Callable[..., list[Any]], files: Sequence[Place], *, slots: int, settings: str, by_lists: bool, scratch: Place
 ) -> tuple[tuple[str, ...], list[EarlierFile]]:
     """Where the keys of all rows are that were made with `settings`, and the files that have these."""
-    size = max(1, -(-len(files) // (TASKS_PER_SLOT * sc.defaultParallelism)))
+    size = max(1, -(-len(files) // (TASKS_PER_SLOT * slots)))
     groups = [(_new_array(scratch), files[start : start + size]) for start in range(0, len(files), size)]
-    earlier = list(chain(*run_tasks(sc, partial(_read_keys, settings=settings, by_lists=by_lists), groups)))
+    earlier = list(chain(*run(partial(_read_keys, settings=settings, by_lists=by_lists), groups)))
     return tuple(str(keys) for keys, _ in groups), earlier
 
 

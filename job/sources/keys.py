@@ -16,6 +16,7 @@ from itertools import islice, pairwise
 from job.ahead import ahead
 from job.sources.readers import Entry
 
+FEW = 10_000  # names that are listed as soon as looks would tell where to cut them: ten pages, one after the other
 LOOK = 100  # names in one look: so many that begin alike are worth a range of their own
 LOOKS_AT_ONCE = 16
 LOOKS_PER_RANGE = 4  # for each one wanted; a level of stems that would take more is not looked at
@@ -81,8 +82,10 @@ def split(scan: Scan, piece: Range, *, wanted: int) -> list[Range]:
 
     Breadth first over what names begin with: of stems that LOOK names or more begin with, those one character longer, until there are
     as many as wanted, or the next level would take too many looks if it grows as the last one did. In names that count or are
-    random, stems of one length weigh alike.
+    random, stems of one length weigh alike. A range of a FEW names stays one.
     """
+    if wanted > 1 and next(islice(piece.within(scan(piece.after, PAGE)), FEW, None), None) is None:
+        return [piece]
     look = partial(_look, scan, piece)
     light: list[str] = []
     heavy, shorter = [""], 1

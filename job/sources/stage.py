@@ -75,12 +75,17 @@ class Listed:
     rests: list[Any]
 
 
-def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listing:
-    """Lists every image of the source, on executors, into `scratch`; `count` is told there how many. NoImages where there are none."""
-    slots = sc.defaultParallelism
-    parts = list_parts(partial(run_tasks, sc), source, slots=slots, scratch=scratch, count=count)
+def list_images(
+    sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None, here_s: float = 0.0
+) -> Listing:
+    """Lists every image of the source, on executors, into `scratch`; `count` is told there how many. NoImages where there are none.
+
+    here_s  as of `run_tasks`
+    """
+    run = partial(run_tasks, sc, here_s=here_s)
+    parts = list_parts(run, source, slots=sc.defaultParallelism, scratch=scratch, count=count)
     if source.may_repeat:
-        _refuse_repeated(sc, [part.file for part in parts], source)
+        _refuse_repeated(run, [part.file for part in parts], source)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels, source.is_list)
     if not listing.images:
@@ -89,10 +94,10 @@ def list_images(sc: SparkContext, source: ImageSource, *, scratch: Place, count:
     return listing
 
 
-def _refuse_repeated(sc: SparkContext, files: Sequence[str], source: ImageSource) -> None:
+def _refuse_repeated(run: Callable[..., list[Any]], files: Sequence[str], source: ImageSource) -> None:
     """BadManifest where an image is listed twice."""
-    run_tasks(sc, write_digests, files)
-    ((count, path),) = run_tasks(sc, find_repeated, [files])
+    run(write_digests, files)
+    ((count, path),) = run(find_repeated, [files])
     if count:
         lists, name = ", ".join(map(printable, source.roots)), printable(os.fsdecode(path))
         raise BadManifest(f"{lists}: {name} is listed twice; rows that repeat others: {count}", "list each image once")

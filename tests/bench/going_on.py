@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         resume.run_tasks = spent.run_tasks  # type: ignore[assignment]
         started = time.perf_counter()
         resumed = resume.resume(
-            cast("SparkContext", SimpleNamespace(defaultParallelism=SLOTS)), listing, flags.folder / "results",
+            cast("SparkContext", SimpleNamespace(defaultParallelism=SLOTS)), listing, resume.Before.under(flags.folder / "results"),
             settings=SETTINGS, keep_removed=flags.case == "changed", scratch=scratch, staged=staged,
         )  # fmt: skip
         driver = time.perf_counter() - started - spent.waited

@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark import SparkContext
 
 from job import pipeline
 from job.contract import SUMMARY
 from job.errors import BadFeatures, ResultsExist, SparkFailed, StorageFailed, TooManyFaults
 from job.pca.model import load_model
 from job.report.summary import Summary
+from job.sinks import resume
 from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
 from job.storage import S3Path, remove, whole
 from tests.s3 import Server
@@ -69,6 +72,25 @@ def files(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_ino for file in folder.rglob("part-*")}
 
 
+@pytest.fixture(params=[0.0, resume.HERE_S], ids=["by executors", "by the driver"])
+def compared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lists and compares, where earlier rows are few."""
+    monkeypatch.setattr(resume, "HERE_S", request.param)
+
+
+def test_where_there_is_nothing_to_do_executors_have_nothing_to_do(
+    job: Job, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", "--images", images, "--results", results)
+    first = job(*words)
+    monkeypatch.setattr(SparkContext, "parallelize", mock.Mock(side_effect=AssertionError))
+    assert job(*words) == first
+    monkeypatch.setattr(resume, "FEW_FILES", 1)
+    with pytest.raises(AssertionError):
+        job(*words)
+
+
+@pytest.mark.usefixtures("compared")
 def test_a_rerun_with_nothing_to_do_reads_no_image_and_changes_nothing(job: Job, images: Path, results: Path) -> None:
     first = job("run", "--images", images, "--results", results)
     before, made = by_path(results), files(results)
@@ -81,6 +103,7 @@ def test_a_rerun_with_nothing_to_do_reads_no_image_and_changes_nothing(job: Job,
     assert not (results / UNFINISHED).exists()
 
 
+@pytest.mark.usefixtures("compared")
 def test_changed_images_are_done_again_new_ones_added_and_removed_ones_dropped(
     job: Job, images: Path, results: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +123,7 @@ def test_changed_images_are_done_again_new_ones_added_and_removed_ones_dropped(
     assert sorted(summary["faults_by_reason"].items()) == sorted(fresh["faults_by_reason"].items())
 
 
+@pytest.mark.usefixtures("compared")
 def test_rows_of_removed_images_stay_where_that_is_asked_for(job: Job, images: Path, results: Path) -> None:
     job("featurize", "--images", images, "--results", results)
     before = by_path(results)

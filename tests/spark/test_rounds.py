@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +14,9 @@ from pathlib import Path
 import pytest
 from pyspark import SparkContext
 
-from job import pipeline
+from job import pipeline, tasks
 from job.decode.options import Decoding
-from job.errors import RowsLost
+from job.errors import RowsLost, StorageFailed
 from job.features.stage import open_network
 from job.report.summary import Summary
 from job.sinks import stage
@@ -145,6 +147,30 @@ def test_what_was_done_in_rounds_is_not_done_again(job: Job, images: Path, tmp_p
         patch.setattr(pipeline, "Featurizing", brief)
         fail_before_publishing(job, patch, *words)
     assert job("featurize", *words)["featurize"]["stayed"] == 66
+
+
+def of_process(task: int) -> tuple[int, int]:
+    return task, os.getpid()
+
+
+def test_the_driver_begins_with_tasks_for_as_long_as_it_is_told(sc: SparkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(tasks, "monotonic", lambda: next(clock))
+    done = run_tasks(sc, of_process, range(6), here_s=3)
+    assert [task for task, _ in done] == list(range(6))
+    assert [place == os.getpid() for _, place in done] == [True, True, False, False, False, False]
+
+
+@pytest.mark.parametrize("error", [StorageFailed("the disk is full"), PermissionError(errno.EACCES, "denied")])
+def test_a_task_that_fails_on_the_driver_is_tried_on_executors(sc: SparkContext, error: Exception) -> None:
+    driver = os.getpid()
+
+    def work(task: int) -> int:
+        if os.getpid() == driver and task == 1:
+            raise error
+        return task
+
+    assert run_tasks(sc, work, range(4), here_s=60) == list(range(4))
 
 
 def test_what_tasks_add_up_counts_once_in_each_round(sc: SparkContext) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from job.s3 import client
 from job.sources import keys, s3, stage
-from job.sources.keys import LAST, LOOK, Range, behind, follow, hidden_in, split
+from job.sources.keys import FEW, LAST, LOOK, PAGE, Range, behind, follow, hidden_in, split
 from job.sources.listing import ImageSource, plan_shares
 from job.sources.readers import Entry
 from job.sources.s3 import S3Lister
@@ -66,7 +66,7 @@ NAMES = st.lists(
 @given(names=NAMES, wanted=st.integers(1, 40), look=st.integers(1, 6), hidden=st.integers(1, 4))
 def test_ranges_one_after_the_other_are_the_plain_listing(names: list[str], wanted: int, look: int, hidden: int) -> None:
     store = Store(names)
-    with mock.patch.multiple(keys, LOOK=look, HIDDEN_AT_MOST=hidden):
+    with mock.patch.multiple(keys, FEW=0, LOOK=look, HIDDEN_AT_MOST=hidden):
         pieces = split(store.scan, Range(ROOT), wanted=wanted)
         assert store.listed(pieces) == plainly(names)
     assert len(pieces) <= wanted
@@ -84,7 +84,7 @@ def test_any_cuts_make_ranges_that_are_the_plain_listing(names: list[str], cuts:
 def test_a_range_is_split_into_ranges_of_its_own_names(names: list[str], after: str, wanted: int, length: int, data: st.DataObject) -> None:
     until = after + data.draw(st.text(CHARACTERS, min_size=length, max_size=length))
     piece = Range(ROOT, after, until) if until > after else Range(ROOT, after)
-    with mock.patch.object(keys, "LOOK", 2):
+    with mock.patch.multiple(keys, FEW=0, LOOK=2):
         pieces = split(Store(names).scan, piece, wanted=wanted)
     assert Store(names).listed(pieces) == Store(names).listed([piece])
 
@@ -136,8 +136,10 @@ def test_a_large_prefix_becomes_ranges_of_like_weight_by_few_looks(names: Callab
     pieces = split(store.scan, Range(ROOT), wanted=wanted)
     assert wanted / 8 < len(pieces) <= wanted
     assert len(store.asked) < 6 * wanted
-    assert store.read <= LOOK * len(store.asked)
-    assert {at_once for _, at_once in store.asked} == {LOOK}
+    (_, pages), *looks = store.asked
+    assert pages == PAGE, "whether there is anything to split"
+    assert {at_once for _, at_once in looks} == {LOOK}
+    assert store.read <= keys.FEW + 1 + LOOK * len(looks)
     sizes = [sum(1 for _ in follow(store.scan, piece)) for piece in pieces]
     assert sum(sizes) == len(store.names)
     assert max(sizes) < 4 * sum(sizes) / len(pieces), "the longest of them decides how long listing takes"
@@ -147,6 +149,7 @@ def test_what_is_left_of_a_long_range_is_split_anew_and_listed_by_many(tmp_path:
     store = Store(one_large_folder())
     monkeypatch.setattr(s3, "scan", lambda _root, after, at_once: store.scan(after, at_once))
     monkeypatch.setattr(stage, "LONG", 1_000)
+    monkeypatch.setattr(keys, "FEW", 0)
     rounds: list[list[int]] = []
 
     def run(work: Callable[[list[Range]], Listed], tasks: list[list[Range]]) -> list[Listed]:
@@ -176,10 +179,17 @@ def test_the_first_images_are_listed_by_one_task_however_long_it_takes(tmp_path:
     assert sorted(found) == store.names[:limit]
 
 
-def test_a_small_prefix_stays_one_range_after_one_look() -> None:
-    store = Store([f"{place}.jpg" for place in range(LOOK - 1)])
+def test_a_prefix_of_few_names_stays_one_range_after_one_look() -> None:
+    store = Store([f"{place}.jpg" for place in range(FEW)])
     assert split(store.scan, Range(ROOT), wanted=64) == [Range(ROOT)]
-    assert len(store.asked) == 1
+    assert store.asked == [("", PAGE)]
+
+
+def test_how_many_names_there_are_is_asked_of_the_range_that_is_to_be_split() -> None:
+    store = Store(numbers())
+    few = Range(ROOT, f"IMG_{60_000 - FEW - 1:07}.jpg")
+    assert split(store.scan, few, wanted=64) == [few]
+    assert len(split(store.scan, Range(ROOT, until=f"IMG_{FEW:07}.jpg"), wanted=64)) > 8
 
 
 @pytest.mark.parametrize("folder", ["_temporary", ".git"])
@@ -231,6 +241,7 @@ def test_a_store_of_s3_s_protocol_lists_ranges_as_they_are(bucket: S3Path, monke
     names = [*odd, *(f"IMG_{place:03}" for place in range(40))]
     for name in names:
         client().put_object(Bucket=bucket.bucket, Key=f"photos/{name}", Body=b"1")
+    monkeypatch.setattr(keys, "FEW", 0)
     monkeypatch.setattr(keys, "LOOK", 2)
     monkeypatch.setattr(keys, "PAGE", 7)
     lister = S3Lister((f"{bucket}/photos",))

@@ -90,6 +90,7 @@ def test_an_empty_object_is_an_image_all_the_same(bucket: S3Path) -> None:
 def test_more_objects_than_one_answer_holds_are_each_found_once(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(bucket, *(f"photos/{place:04}.jpg" for place in range(45)))
     monkeypatch.setattr(keys, "PAGE", 10)
+    monkeypatch.setattr(keys, "FEW", 4)
     monkeypatch.setattr(keys, "LOOK", 4)
     found = Counter(entry.path for entry in listed(bucket / "photos"))
     assert len(found) == 45
@@ -231,6 +232,7 @@ def test_credentials_are_asked_for_again_before_they_end_and_not_for_each_read(
 def test_planning_and_following_find_what_was_put(bucket: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"photos/{label}/{place}.jpg" for label in ("apple", "pear", "quince") for place in range(5)] + ["photos/top.jpg"]
     put(bucket, *names, "photos/.hidden/x.jpg", "photos/_temporary/x.jpg", "photos/.x.jpg")
+    monkeypatch.setattr(keys, "FEW", 5)
     monkeypatch.setattr(keys, "LOOK", 5)
     lister = open_lister(ImageSource((f"{bucket}/photos",)))
     pieces = lister.pieces(wanted=12)
