@@ -67,10 +67,12 @@ Data: TypeAlias = Found | OSError  # what a file holds, or why it cannot be read
 class Reader(Protocol):
     """A place that images are read from.
 
-    in_flight: chunks of images that are read ahead in a worker; what hides the latency of the place.
+    in_flight    chunks of images that are read ahead in a worker; what hides the latency of the place
+    knows_sizes  what was listed says how large its files are, but for a few
     """
 
     in_flight: int
+    knows_sizes: bool
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         """Each file with its bytes, if those are no more than `limit`; the error of one that cannot be read.
@@ -83,7 +85,7 @@ class Reader(Protocol):
 class LocalReader:
     """Files on this machine, or on a disk that every executor mounts."""
 
-    in_flight = 2
+    in_flight, knows_sizes = 2, True
 
     def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
         try:
@@ -107,7 +109,7 @@ class LocalReader:
 class AnyReader:
     """Files wherever their paths say that they are, as a list names them."""
 
-    in_flight = 4
+    in_flight, knows_sizes = 4, False
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         found: dict[str, Data] = {}

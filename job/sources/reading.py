@@ -35,19 +35,23 @@ def read_images(images: Iterable[Image], *, reader: Reader, max_bytes: int) -> I
     """The same images in the same order with their bytes, `reader.in_flight` chunks read ahead but no more than BYTES_AHEAD.
 
     One that is larger than `max_bytes` is not read. One whose size is not known, or is listed as less, counts as the mean of those
-    read so far: lists may be out of date.
+    read so far: lists may be out of date, and before one image is read they are not believed.
     """
     read = partial(_read_chunk, reader=reader, max_bytes=max_bytes)
-    mean = _Mean()
+    mean = _Mean(reader.knows_sizes)
     for chunk in ahead(read, _chunks(images, mean.size_of), threads=reader.in_flight, weigh=mean.weigh, budget=BYTES_AHEAD):
         mean.learn(chunk)
         yield from chunk
 
 
 class _Mean:
-    """The mean size of images so far; of the first a large one, so that what is read before anything is known is little."""
+    """The mean size of images so far; of the first a large one, so that what is read before anything is known is little.
 
-    def __init__(self) -> None:
+    knows_sizes  listed sizes say more than that
+    """
+
+    def __init__(self, knows_sizes: bool) -> None:
+        self._knows_sizes = knows_sizes
         self._images = self._bytes = 0
 
     def learn(self, chunk: list[Image]) -> None:
@@ -57,7 +61,7 @@ class _Mean:
 
     def size_of(self, image: Image) -> int:
         if not self._images:
-            return CHUNK_BYTES if image.size == UNKNOWN else image.size
+            return image.size if self._knows_sizes and image.size != UNKNOWN else max(image.size, CHUNK_BYTES)
         return max(image.size, self._bytes // self._images)
 
     def weigh(self, chunk: list[Image]) -> int:

@@ -95,7 +95,7 @@ def _check(root: str) -> None:
 class S3Reader:
     """Objects in S3, or in a store that speaks its protocol. A request that stays away is tried again on a new connection."""
 
-    in_flight = 4  # chunks; the requests of one go out together
+    in_flight, knows_sizes = 4, True  # the requests of a chunk go out together
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return list(_pool().map(functools.partial(attempt, self.read, limit=limit), paths))

@@ -105,7 +105,7 @@ def test_who_takes_no_more_images_does_not_wait_for_those_that_nobody_has_begun_
     begun: list[str] = []
 
     class Slow:
-        in_flight = 1
+        in_flight, knows_sizes = 1, True
 
         def read_many(self, paths: list[str], *, limit: int) -> Iterator[object]:  # noqa: ARG002
             begun.append(paths[0])

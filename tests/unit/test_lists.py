@@ -212,8 +212,11 @@ def test_a_manifest_may_name_files_here_and_in_s3(bucket: S3Path, tmp_path: Path
     assert isinstance(found[3], FileNotFoundError)
 
 
+@pytest.mark.parametrize("listed", [UNKNOWN, 10])
 @pytest.mark.parametrize("size", [1_000, 400_000])
-def test_reading_ahead_stays_bounded_where_sizes_are_unknown(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_reading_ahead_stays_bounded_where_sizes_are_unknown_or_were_others(
+    monkeypatch: pytest.MonkeyPatch, size: int, listed: int
+) -> None:
     budget = 1 << 20
     monkeypatch.setattr(reading, "BYTES_AHEAD", budget)
     monkeypatch.setattr(reading, "CHUNK_BYTES", budget // 4)
@@ -230,7 +233,7 @@ def test_reading_ahead_stays_bounded_where_sizes_are_unknown(monkeypatch: pytest
                 several |= len(paths) > 4
             return [Found(bytes(size), size)] * len(paths)
 
-    rows = [Image(f"s3://b/{place}", None, UNKNOWN, None, None, None) for place in range(100)]
+    rows = [Image(f"s3://b/{place}", None, listed, None, None, None) for place in range(100)]
     for image in read_images(rows, reader=Counting(), max_bytes=1 << 30):
         time.sleep(0.001)
         assert image.size == size
