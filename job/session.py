@@ -41,6 +41,9 @@ ELSEWHERE = {
     "application.maxFailedExecutorsPerNode": ANY,
 }
 
+SOCKET_NAME = len("/.01234567-89ab-cdef-0123-456789abcdef.sock")
+LONGEST_SOCKET = 103  # bytes of a socket's path: unix(7), where macOS has the less
+
 STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
 
 # Memory that a task has freed goes back to the system instead of staying with the worker: Arrow's own pool keeps it, and
@@ -70,7 +73,11 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
         conf.set("spark.task.maxFailures", str(ATTEMPTS))  # its default, which what is above rests on
     else:
         _configure_local(conf, session)
-    with _spark_log(wanted=not submitted and not session.verbose) as log:
+    with _socket_folder() as sockets, _spark_log(wanted=not submitted and not session.verbose) as log:
+        if sockets and not submitted:
+            # Over TCP each task waits for delayed acknowledgements. Spark 4.1 has this switch, 3.5 ignores it.
+            conf.set("spark.python.unix.domain.socket.enabled", "true")
+            conf.set("spark.python.unix.domain.socket.dir", str(sockets))
         with _stderr_to(log):
             sc = _start(conf, log)
         _running.append(sc)
@@ -93,8 +100,6 @@ def _configure_local(conf: SparkConf, session: Session) -> None:
     conf.set("spark.ui.enabled", "false")
     archive = Path(sys.prefix, CLASS_ARCHIVE)  # python -m bootstrap warm makes it
     conf.set("spark.driver.extraJavaOptions", f"{JVM_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.is_file() else JVM_OPTIONS)
-    # Over TCP each task waits for delayed acknowledgements. Spark 4.1 has this switch, 3.5 ignores it.
-    conf.set("spark.python.unix.domain.socket.enabled", "true")
 
 
 def _start(conf: SparkConf, log: Path | None) -> SparkContext:
@@ -116,6 +121,13 @@ def _stop(sc: SparkContext) -> None:
     _stopping.append(thread)
     thread.start()
     thread.join(STOP_S)
+
+
+@contextmanager
+def _socket_folder() -> Iterator[Path | None]:
+    """A folder for the sockets between the JVM and Python, of which PySpark leaves one behind; None where their names would be too long."""
+    with tempfile.TemporaryDirectory(prefix="verger-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) if len(os.fsencode(folder)) + SOCKET_NAME <= LONGEST_SOCKET else None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -101,6 +102,7 @@ def interrupted(account: Account, run_id: str, *, answer: str) -> tuple[int, str
     command = [sys.executable, "-m", "bootstrap", "follow", run_id, "--environment", "dev"]
     process, terminal = pty.fork()
     if not process:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started the tests in the background had it ignored
         os.chdir(REPOSITORY)
         os.execve(sys.executable, command, account.aws.environment)
     try:

@@ -14,7 +14,6 @@ from urllib.parse import unquote
 
 import pytest
 
-from bootstrap.rehearsal.local import REGION
 from tests.cloud.account import Account
 
 KEY = "UseKey"  # of a bucket with a key of its own, which dev's has not
@@ -43,7 +42,7 @@ def ready(deployed: Account, tmp_path_factory: pytest.TempPathFactory) -> Accoun
     prod, pictures = replace(deployed, environment="prod"), tmp_path_factory.mktemp("images") / "pictures"
     prod.put_pictures(pictures, count=1)
     s3 = prod.aws.client("s3")
-    s3.create_bucket(Bucket=PHOTOS, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.create_bucket(Bucket=PHOTOS)
     for file in pictures.rglob("*.png"):
         s3.put_object(Bucket=PHOTOS, Key=f"fruit/{file.name}", Body=file.read_bytes())
     return prod

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -70,6 +71,17 @@ def test_a_run_prints_its_results_on_stdout_and_its_progress_on_stderr(pictures,
     assert "60 listed" in out
     assert "60 / 60 images" in err
     assert "WARN" not in err
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_a_run_leaves_nothing_in_the_folder_for_temporary_files_however_long_its_name_is(pictures, results, depth):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, *["x" * 40] * depth)
+        folder.mkdir(parents=True, exist_ok=True)
+        with ended(process("featurize", "--images", pictures, "--results", results, "--model", MODEL, TMPDIR=str(folder))) as running:
+            _, err = running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 0, err
+        assert not list(folder.iterdir())
 
 
 def test_a_foreseen_failure_is_one_line_and_a_hint(results):
