@@ -43,8 +43,8 @@ def ready(deployed: Account, tmp_path_factory: pytest.TempPathFactory) -> Accoun
     prod.put_pictures(pictures, count=1)
     s3 = prod.aws.client("s3")
     s3.create_bucket(Bucket=PHOTOS)
-    for file in pictures.rglob("*.png"):
-        s3.put_object(Bucket=PHOTOS, Key=f"fruit/{file.name}", Body=file.read_bytes())
+    for file in pictures.glob("*/*.*"):
+        s3.put_object(Bucket=PHOTOS, Key=f"fruit/{file.relative_to(pictures).as_posix()}", Body=file.read_bytes())
     return prod
 
 
@@ -62,7 +62,8 @@ def test_with_all_of_them_the_run_succeeds(ready: Account) -> None:
 
 
 def test_with_all_of_them_a_run_of_images_in_the_other_bucket_succeeds(ready: Account) -> None:
-    assert ready.ended(ready.start(images=f"s3://{PHOTOS}/fruit/", results="photos"))["state"] == "SUCCESS"
+    run_id = ready.start(images=f"s3://{PHOTOS}/fruit/", results="photos")
+    assert ready.ended(run_id)["state"] == "SUCCESS", ready.log(run_id)
 
 
 @pytest.mark.parametrize("sid", STATEMENTS)
