@@ -12,8 +12,8 @@ from bootstrap.costs import LISTED, WAIT_S, Estimate, Fleet, Workload, estimate,
 from bootstrap.prices import Prices
 
 # Measured, in seconds of a core
-GET_S = 0.157e-3  # the client's part of a request: "s3-requests", docs/performance.md
-COPY_CPU_S = 0.827e-3  # boto3's part: the same line
+GET_S = 0.141e-3  # the client's part of a request: "s3-requests", docs/performance.md
+COPY_CPU_S = 0.959e-3  # boto3's part: the same line
 TASK_S = 1.53e-3  # of the driver, for each task: "driver", docs/scaling.md, as are the next three
 FOOTER_S = 0.35e-3  # to count the rows of a file of features
 MERGE_S = 3.70e-3  # to add a file of moments to others

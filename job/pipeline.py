@@ -95,7 +95,7 @@ def featurize(run: Run, config: FeaturizeConfig) -> None:
     (staged / ASKED).write_text(to_json({"settings": settings, "config": config}))
     with run.timed("listing"), listing_progress(lambda: found.value, quiet=run.quiet):
         before = Before.under(run.results.root)
-        listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add, here_s=before.here_s)
+        listing = list_images(run.sc, config.source, scratch=run.staging, count=found.add, here_until=before.here_until)
         resumed = resume(run.sc, listing, before, settings=settings, keep_removed=config.keep_removed, scratch=run.staging, staged=staged)
     if resumed.complete:
         tally = resumed.tally

@@ -27,8 +27,8 @@ from job.errors import JobError, StorageFailed
 
 REQUESTS = 64  # at once, where there are many to make: what the driver copies at the end of a run holds up all executors
 DELETED_AT_ONCE = 1000  # what DeleteObjects takes
-ATTEMPTS = 11  # of a request that meets 500 or no answer: half a minute; that meets 503: a minute, as boto3 then waits longer
-CONNECT_S, ANSWER_S = 5.0, 60.0  # until a connection is made, and until an answer is there; then it is tried on another connection
+ATTEMPTS = 11  # of a request that meets 500, or nobody: half a minute; that meets 503: a minute, as boto3 then waits longer
+CONNECT_S, ANSWER_S = 5.0, 60.0  # for a connection, and an answer, of an image with its body; then it is tried on another connection
 RENEWALS = 4  # attempts of one whose token has expired: seconds, as a run makes many requests before it gives up
 LONGEST_PAUSE_S = 20.0  # between two attempts
 

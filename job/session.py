@@ -41,8 +41,8 @@ ELSEWHERE = {
     "application.maxFailedExecutorsPerNode": ANY,
 }
 
-SOCKET_NAME = len("/.01234567-89ab-cdef-0123-456789abcdef.sock")
-LONGEST_SOCKET = 103  # bytes of a socket's path: unix(7), where macOS has the less
+SOCKET_NAME = len("/v-01234567/.01234567-89ab-cdef-0123-456789abcdef.sock")
+LONGEST_SOCKET = 103  # bytes of a socket's path, where macOS has fewer than Linux: unix(4). Its folders for temporary files have 48
 
 STOP_S = 0.3  # what the JVM needs, several times over; one that needs more goes on alone, and ends with this process
 
@@ -73,8 +73,8 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
         conf.set("spark.task.maxFailures", str(ATTEMPTS))  # its default, which what is above rests on
     else:
         _configure_local(conf, session)
-    with _socket_folder() as sockets, _spark_log(wanted=not submitted and not session.verbose) as log:
-        if sockets and not submitted:
+    with _socket_folder(wanted=not submitted) as sockets, _spark_log(wanted=not submitted and not session.verbose) as log:
+        if sockets:
             # Over TCP each task waits for delayed acknowledgements. Spark 4.1 has this switch, 3.5 ignores it.
             conf.set("spark.python.unix.domain.socket.enabled", "true")
             conf.set("spark.python.unix.domain.socket.dir", str(sockets))
@@ -124,10 +124,13 @@ def _stop(sc: SparkContext) -> None:
 
 
 @contextmanager
-def _socket_folder() -> Iterator[Path | None]:
+def _socket_folder(*, wanted: bool) -> Iterator[Path | None]:
     """A folder for the sockets between the JVM and Python, of which PySpark leaves one behind; None where their names would be too long."""
-    with tempfile.TemporaryDirectory(prefix="verger-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder) if len(os.fsencode(folder)) + SOCKET_NAME <= LONGEST_SOCKET else None
+    if not wanted or len(os.fsencode(tempfile.gettempdir())) + SOCKET_NAME > LONGEST_SOCKET:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="v-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Protocol, Self, TypeVar
@@ -16,22 +18,25 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles
 
 from job import errors
 from job.errors import JobError, SparkFailed, StorageFailed
+from job.interrupt import interrupted
 from job.worker import spare_worker
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-def run_tasks(sc: SparkContext, work: Callable[[Argument], Result], arguments: Iterable[Argument], *, here_s: float = 0.0) -> list[Result]:
+def run_tasks(
+    sc: SparkContext, work: Callable[[Argument], Result], arguments: Iterable[Argument], *, here_until: float = 0.0
+) -> list[Result]:
     """[work(argument) for argument in arguments], on executors.
 
     A task that fails is tried again, as a disk or a network may recover; one that keeps failing stops the others and
     raises here what it foresaw, or SparkFailed.
 
-    here_s  seconds for which the driver begins with them: of little work all, without executors
+    here_until  by `monotonic`, until when the driver does them by itself: little work needs no executor
     """
     tasks = list(arguments)
-    done = _begin(work, tasks, ends=monotonic() + here_s) if here_s else []
+    done = _begin(work, tasks, until=here_until)
     left = tasks[len(done) :]
     if not left:
         return done
@@ -42,16 +47,31 @@ def run_tasks(sc: SparkContext, work: Callable[[Argument], Result], arguments: I
         raise _foreseen(trace) or SparkFailed(_cause(trace), "run again with --verbose for the whole trace") from error
 
 
-def _begin(work: Callable[[Argument], Result], tasks: Iterable[Argument], *, ends: float) -> list[Result]:
-    """The results of the first tasks: until it is late, or one fails, which executors are then to try."""
+class Late(Exception):
+    """A task on the driver that executors are to do instead."""
+
+
+_here_until = inf  # in the driver while it does tasks by itself
+
+
+def not_too_long() -> None:
+    """To be called now and then by a task that may be long, and whose beginning may be done twice. Late where executors are to do it."""
+    if monotonic() >= _here_until or interrupted.is_set():
+        raise Late
+
+
+def _begin(work: Callable[[Argument], Result], tasks: Iterable[Argument], *, until: float) -> list[Result]:
+    """The results of the first tasks: until it is late, or one fails, which executors are then to try, and to tell why."""
+    global _here_until
     done: list[Result] = []
-    for task in tasks:
-        if monotonic() >= ends:
-            break
-        try:
-            done.append(work(task))
-        except (JobError, OSError):
-            break
+    _here_until = until
+    try:
+        with suppress(Late, JobError, OSError, EOFError, ValueError, NotImplementedError):  # of what a store and its files may hold
+            for task in tasks:
+                not_too_long()
+                done.append(work(task))
+    finally:
+        _here_until = inf
     return done
 
 

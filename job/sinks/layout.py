@@ -141,10 +141,11 @@ class Results:
                 aside.rename(staging)
 
     def _remove_orphans(self) -> None:
-        """Takes away folders of runs that were killed between making one and claiming it, or while they took one away."""
+        """Takes away folders of runs that were killed here between making one and claiming it, or while they took one away."""
         for folder in self.root.glob(f"{STAGING}-{'?' * TOKEN}"):
             if (owner := _owner(folder)) and owner.is_dead:
-                _remove(folder)
+                with suppress(OSError):  # another is removing it
+                    _remove(folder)
 
     def publish(self, staging: Path, names: Sequence[str], *, stay: Iterable[Path] = (), spare: Sequence[str] = ()) -> None:
         """Makes the staged `names` visible, and first takes away their old versions and all that was made from those, but `spare`.

@@ -1,7 +1,7 @@
-"""What an earlier run has done is not done again: its rows are found by their keys, on executors, and its files stay as they are.
+"""What an earlier run has done is not done again: its rows are found by their keys, by tasks, and its files stay as they are.
 
 Three passes: the keys of earlier rows into arrays; each part of the listing against the index of those; and files that hold rows
-which no longer count, written again without them. The first two read no features; the driver sees files and counts.
+which no longer count, written again without them. The first two read no features; of more than a few files the driver sees no keys.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import chain, pairwise
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -69,23 +70,23 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Files of rows that are there before a run: of runs that did not end, and of its results."""
+    """Files of rows that are there before a run: of runs that did not end, and of its results.
+
+    here_until  by `monotonic`, until when the driver lists and compares by itself, where files are few: there may be nothing else to do,
+                and then no Python worker has to start
+    """
 
     unfinished: list[Place]
     published: list[Place]
+    here_until: float
 
     @classmethod
     def under(cls, root: Place) -> Before:
-        """Those of a results folder."""
-        return cls(
-            [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS],
-            [file for name in ROWS for file in _parts(root / name)],
-        )
-
-    @property
-    def here_s(self) -> float:
-        """For how long the driver lists and compares by itself: there may be nothing else to do, and then no Python worker has to start."""
-        return HERE_S if 0 < len(self.files) <= FEW_FILES else 0.0
+        """Those of a results folder, now."""
+        unfinished = [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS]
+        published = [file for name in ROWS for file in _parts(root / name)]
+        few = 0 < len(unfinished) + len(published) <= FEW_FILES
+        return cls(unfinished, published, monotonic() + HERE_S if few else 0.0)
 
     @property
     def files(self) -> list[Place]:
@@ -100,7 +101,7 @@ def resume(
     Rows of images that were changed, or that are no longer listed and not to be kept, are left behind: the other rows of such a
     file are written to `staged`.
     """
-    run = partial(run_tasks, sc, here_s=before.here_s)
+    run = partial(run_tasks, sc, here_until=before.here_until)
     slots, by_lists = sc.defaultParallelism, listing.by_lists
     keys, earlier = _read_earlier(run, before.files, slots=slots, settings=settings, by_lists=by_lists, scratch=scratch)
     known = _Known(keys, np.cumsum([0, *(each.tally.images for each in earlier)]), keep_removed)
@@ -204,7 +205,7 @@ def _new_array(scratch: Place) -> Place:
 
 
 def _read_keys(group: tuple[Place, Sequence[Place]], *, settings: str, by_lists: bool) -> list[EarlierFile]:
-    """Writes the keys of the files' rows, and tells which files were made with `settings`; runs on an executor."""
+    """Writes the keys of the files' rows, and tells which files were made with `settings`."""
     target, files = group
     found, keys = [], [np.empty(0, KEY)]
     for file in files:
@@ -239,7 +240,7 @@ def _keys_of_rows(rows: pa.Table, *, by_lists: bool) -> Keys:
 
 
 def _match(part: ListingPart, *, labels: frozenset[str] | None, known: _Known, scratch: Place) -> _Matched:
-    """Takes out of a part what earlier rows have; runs on an executor."""
+    """Takes out of a part what earlier rows have."""
     index = _index(known.keys, rows=known.rows)
     rows = select_rows(part.file, quota=part.count, labels=labels)
     same, other = index.find(keys_of(rows, paths=[printable(os.fsdecode(path)) for path in rows["path"].to_pylist()]))
@@ -254,14 +255,14 @@ def _match(part: ListingPart, *, labels: frozenset[str] | None, known: _Known, s
 
 
 def _count_first(known: _Known) -> Counts:
-    """Rows that count at all, of each path the first; runs on an executor."""
+    """Rows that count at all, of each path the first."""
     first = _index(known.keys, rows=known.rows).first
     counts = [np.count_nonzero(first[start:stop]) for start, stop in pairwise(known.bounds)]
     return np.arange(len(counts)), np.array(counts)
 
 
 def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ...], settings: str, staged: Place) -> Tally:
-    """Writes the rows of an earlier file that still count to a file of this run; runs on an executor."""
+    """Writes the rows of an earlier file that still count to a file of this run."""
     index, file = task
     here = slice(known.bounds[index], known.bounds[index + 1])
     marked = _marked(marks, rows=known.rows)[here]
@@ -272,13 +273,13 @@ def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ..
     return _tally_of(rows)
 
 
-@lru_cache(maxsize=1)  # of a worker, for all its tasks of a run
+@lru_cache(maxsize=1)  # of a process, for all its tasks of a run
 def _index(files: tuple[str, ...], *, rows: int) -> Index:
     return Index.of(_load_each(files), rows=rows)
 
 
 def forget_index() -> None:
-    """Gives back what a worker kept for `resume`."""
+    """Gives back what this process kept for `resume`."""
     _index.cache_clear()
     _marked.cache_clear()
 

@@ -82,10 +82,8 @@ def split(scan: Scan, piece: Range, *, wanted: int) -> list[Range]:
 
     Breadth first over what names begin with: of stems that LOOK names or more begin with, those one character longer, until there are
     as many as wanted, or the next level would take too many looks if it grows as the last one did. In names that count or are
-    random, stems of one length weigh alike. A range of a FEW names stays one.
+    random, stems of one length weigh alike.
     """
-    if wanted > 1 and next(islice(piece.within(scan(piece.after, PAGE)), FEW, None), None) is None:
-        return [piece]
     look = partial(_look, scan, piece)
     light: list[str] = []
     heavy, shorter = [""], 1
@@ -99,6 +97,11 @@ def split(scan: Scan, piece: Range, *, wanted: int) -> list[Range]:
     cuts = {behind(stems[len(stems) * place // count - 1]) for place in range(1, count)}
     bounds = [piece.after, *sorted(cut for cut in cuts if cut > piece.after and (not piece.until or cut < piece.until)), piece.until]
     return [Range(piece.root, after, until) for after, until in pairwise(bounds)]
+
+
+def are_few(scan: Scan, piece: Range) -> bool:
+    """A range has a FEW names at most."""
+    return next(islice(piece.within(scan(piece.after, PAGE)), FEW, None), None) is None
 
 
 def _look(scan: Scan, piece: Range, after: str) -> list[str]:

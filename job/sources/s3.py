@@ -20,6 +20,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError
 from obstore.store import S3Store
 
 from job import s3
+from job.ahead import ahead
 from job.errors import NoImages, StorageFailed
 from job.sources import keys
 from job.sources.keys import Range
@@ -54,7 +55,11 @@ class S3Lister:
 
     def pieces(self, *, wanted: int) -> list[Range]:
         each = -(-wanted // (WANTED_PER_RANGE * len(self._roots)))
-        return [piece for root in self._roots for piece in self.split(Range(root), wanted=each)]
+        pieces = [Range(root) for root in self._roots]
+        if each == 1:
+            return pieces
+        few = ahead(lambda piece: keys.are_few(functools.partial(scan, piece.root), piece), pieces, threads=keys.LOOKS_AT_ONCE)
+        return [part for piece, one in zip(pieces, few, strict=True) for part in ([piece] if one else self.split(piece, wanted=each))]
 
     def follow(self, piece: Range) -> Iterator[Entry]:
         return keys.follow(functools.partial(scan, piece.root), piece)

@@ -24,7 +24,7 @@ from job.sources.listing import ImageSource, ListingPart, Share, first_labels, m
 from job.sources.readers import UNKNOWN, Entry, Labelled, printable
 from job.sources.reading import Image
 from job.storage import Place, fetched, place_of, whole
-from job.tasks import run_tasks
+from job.tasks import not_too_long, run_tasks
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -76,16 +76,16 @@ class Listed:
 
 
 def list_images(
-    sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None, here_s: float = 0.0
+    sc: SparkContext, source: ImageSource, *, scratch: Place, count: Callable[[int], None] = lambda _: None, here_until: float = 0.0
 ) -> Listing:
-    """Lists every image of the source, on executors, into `scratch`; `count` is told there how many. NoImages where there are none.
+    """Lists every image of the source, by tasks, into `scratch`; `count` is told there how many. NoImages where there are none.
 
-    here_s  as of `run_tasks`
+    here_until  as of `run_tasks`
     """
-    run = partial(run_tasks, sc, here_s=here_s)
+    run = partial(run_tasks, sc, here_until=here_until)
     parts = list_parts(run, source, slots=sc.defaultParallelism, scratch=scratch, count=count)
     if source.may_repeat:
-        _refuse_repeated(run, [part.file for part in parts], source)
+        _refuse_repeated(sc, [part.file for part in parts], source)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels, source.is_list)
     if not listing.images:
@@ -94,10 +94,10 @@ def list_images(
     return listing
 
 
-def _refuse_repeated(run: Callable[..., list[Any]], files: Sequence[str], source: ImageSource) -> None:
+def _refuse_repeated(sc: SparkContext, files: Sequence[str], source: ImageSource) -> None:
     """BadManifest where an image is listed twice."""
-    run(write_digests, files)
-    ((count, path),) = run(find_repeated, [files])
+    run_tasks(sc, write_digests, files)
+    ((count, path),) = run_tasks(sc, find_repeated, [files])
     if count:
         lists, name = ", ".join(map(printable, source.roots)), printable(os.fsdecode(path))
         raise BadManifest(f"{lists}: {name} is listed twice; rows that repeat others: {count}", "list each image once")
@@ -159,7 +159,7 @@ def _dealt(pieces: list[Any], *, most: int) -> list[list[Any]]:
 
 
 def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listed:
-    """Follows pieces and writes listing parts; runs on an executor."""
+    """Follows pieces and writes listing parts; runs on an executor, or on the driver where there may be little to do."""
     rests: list[Any] = []
     entries = _entries(open_lister(source), pieces, source=source, rests=rests if source.limit is None else None)
     if source.classes is None:
@@ -175,6 +175,8 @@ def _entries(lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource,
     """The images of pieces; of one that is long only the first LONG, where `rests` is there to take what is left of it."""
     for piece in pieces:
         for number, entry in enumerate(lister.follow(piece), 1):
+            if not number % TOLD_EVERY:
+                not_too_long()
             if matches(entry.path, source.include):
                 yield entry
             if number == LONG and rests is not None and (rest := lister.rest(piece, entry)):

@@ -105,7 +105,7 @@ class Spent:
         self.seconds: list[float] = []
         self.peak_mb = 0.0
 
-    def run_tasks(self, _sc: SparkContext, work: Callable[[Any], Any], tasks: Iterable[Any]) -> list[Any]:
+    def run_tasks(self, _sc: SparkContext, work: Callable[[Any], Any], tasks: Iterable[Any], **_: float) -> list[Any]:
         started = time.perf_counter()
         done = list(self._pool.map(partial(_measured, work), tasks))
         self.waited += time.perf_counter() - started

@@ -132,13 +132,14 @@ class Looked(Simulated):
     _counting = Lock()
 
     def scan(self, root: str, after: str, at_once: int) -> Iterator[Entry]:
-        with self._counting:
-            self.looks += 1
-        time.sleep(LATENCY_MS / 1e3)
-        start = bisect_right(range(self._count), after, key=self.name)
-        names = [self.name(place) for place in range(start, min(start + at_once, self._count))]
-        for found in parsed(answer(names)):
-            yield replace(s3._entry("bench", found), path=f"{root}/{found['Key']}")
+        first = bisect_right(range(self._count), after, key=self.name)
+        for start in range(first, self._count, at_once):
+            with self._counting:
+                self.looks += 1
+            time.sleep(LATENCY_MS / 1e3)
+            names = [self.name(place) for place in range(start, min(start + at_once, self._count))]
+            for found in parsed(answer(names)):
+                yield replace(s3._entry("bench", found), path=f"{root}/{found['Key']}")
 
 
 def answer(names: list[str]) -> bytes:

@@ -73,13 +73,14 @@ class Account:
 
     def start(self, *, images: str = "", results: str = "first-run", **more: Any) -> str:
         """Starts the run whose command the stack prints, of images anywhere, to be tried once; or another one where settings are given."""
+        if more:
+            return str(self.aws.client("emr-serverless").start_job_run(**more)["jobRunId"])
         pasted = self.outputs()["StartJobRun"].replace("first-run", results)
         if images:
             pasted = pasted.replace(f"s3://{self.deployment().bucket}/images/", images)
-            assert images in pasted
-        if not more:
-            return str(json.loads(self.aws.run(["bash", "-c", f"{pasted} --retry-policy maxAttempts=1"], cwd=self.workspace))["jobRunId"])
-        return str(self.aws.client("emr-serverless").start_job_run(**more)["jobRunId"])
+        assert results in pasted
+        assert images in pasted
+        return str(json.loads(self.aws.run(["bash", "-c", f"{pasted} --retry-policy maxAttempts=1"], cwd=self.workspace))["jobRunId"])
 
     def submit(self, results: str, *more: str, attempts: int = 1) -> subprocess.Popen[str]:
         """Our own command, which follows the run to its end; tried once, so that what goes wrong is seen, unless it is said otherwise."""

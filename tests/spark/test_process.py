@@ -78,7 +78,9 @@ def test_a_run_leaves_nothing_in_the_folder_for_temporary_files_however_long_its
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, *["x" * 40] * depth)
         folder.mkdir(parents=True, exist_ok=True)
-        with ended(process("featurize", "--images", pictures, "--results", results, "--model", MODEL, TMPDIR=str(folder))) as running:
+        java = f"-Djava.io.tmpdir={folder}"
+        words = ("featurize", "--images", pictures, "--results", results, "--model", MODEL)
+        with ended(process(*words, TMPDIR=str(folder), JDK_JAVA_OPTIONS=java)) as running:
             _, err = running.communicate(timeout=PATIENCE_S)
         assert running.returncode == 0, err
         assert not list(folder.iterdir())

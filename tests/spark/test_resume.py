@@ -72,7 +72,7 @@ def files(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_ino for file in folder.rglob("part-*")}
 
 
-@pytest.fixture(params=[0.0, resume.HERE_S], ids=["by executors", "by the driver"])
+@pytest.fixture(params=[0.0, 60.0], ids=["by executors", "by the driver"])
 def compared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who lists and compares, where earlier rows are few."""
     monkeypatch.setattr(resume, "HERE_S", request.param)
@@ -83,6 +83,7 @@ def test_where_there_is_nothing_to_do_executors_have_nothing_to_do(
 ) -> None:
     words = ("run", "--images", images, "--results", results)
     first = job(*words)
+    monkeypatch.setattr(resume, "HERE_S", 60)
     monkeypatch.setattr(SparkContext, "parallelize", mock.Mock(side_effect=AssertionError))
     assert job(*words) == first
     monkeypatch.setattr(resume, "FEW_FILES", 1)
@@ -428,6 +429,7 @@ def test_frozen_components_stay_and_new_images_are_projected_onto_them(job: Job,
 # --- in S3 ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("compared")
 def test_in_s3_too_a_run_goes_on(job: Job, images: Path, bucket: S3Path, tmp_path: Path) -> None:
     source, out = put(images, bucket / "images"), bucket / "out"
     job("run", "--images", source, "--results", out)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,11 @@ from job.sinks.layout import ROWS, unfinished
 from job.sinks.stage import Featurizing, check_rows, featurize_share, remove_strays
 from job.sinks.tally import Tally
 from job.sources import reading
+from job.sources import stage as listing_stage
 from job.sources.folders import Walk
-from job.sources.listing import ImageSource, Share
-from job.sources.stage import list_pieces
+from job.sources.listing import ImageSource, Share, plan_shares
+from job.sources.reading import Image
+from job.sources.stage import list_pieces, rows_of
 from job.storage import S3Path
 from job.tasks import run_tasks, sum_of
 from tests.spark.conftest import MODEL, read
@@ -156,12 +159,12 @@ def of_process(task: int) -> tuple[int, int]:
 def test_the_driver_begins_with_tasks_for_as_long_as_it_is_told(sc: SparkContext, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(tasks, "monotonic", lambda: next(clock))
-    done = run_tasks(sc, of_process, range(6), here_s=3)
+    done = run_tasks(sc, of_process, range(6), here_until=2)
     assert [task for task, _ in done] == list(range(6))
     assert [place == os.getpid() for _, place in done] == [True, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("error", [StorageFailed("the disk is full"), PermissionError(errno.EACCES, "denied")])
+@pytest.mark.parametrize("error", [StorageFailed("the disk is full"), PermissionError(errno.EACCES, "denied"), ValueError("no such month")])
 def test_a_task_that_fails_on_the_driver_is_tried_on_executors(sc: SparkContext, error: Exception) -> None:
     driver = os.getpid()
 
@@ -170,7 +173,26 @@ def test_a_task_that_fails_on_the_driver_is_tried_on_executors(sc: SparkContext,
             raise error
         return task
 
-    assert run_tasks(sc, work, range(4), here_s=60) == list(range(4))
+    assert run_tasks(sc, work, range(4), here_until=inf) == list(range(4))
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_long_listing_on_the_driver_is_left_to_executors_once_it_is_late_or_not_wanted_any_more(
+    sc: SparkContext, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool, wanted: bool
+) -> None:
+    monkeypatch.setattr(listing_stage, "TOLD_EVERY", 1 if long else 1000)
+    clock = iter(range(100))
+    monkeypatch.setattr(tasks, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(tasks.interrupted, "is_set", lambda: not wanted)
+    driver = os.getpid()
+    done = run_tasks(sc, lambda _: (len(found(images, tmp_path)), os.getpid() == driver), [0], here_until=10)
+    assert done == [(66, wanted and not long)]
+
+
+def found(images: Path, scratch: Path) -> list[Image]:
+    (part,) = list_pieces([Walk(str(images))], source=ImageSource((str(images),)), scratch=scratch).parts
+    return [row for share in plan_shares([part], slots=1) for row in rows_of(share)]
 
 
 def test_what_tasks_add_up_counts_once_in_each_round(sc: SparkContext) -> None:

@@ -66,7 +66,7 @@ NAMES = st.lists(
 @given(names=NAMES, wanted=st.integers(1, 40), look=st.integers(1, 6), hidden=st.integers(1, 4))
 def test_ranges_one_after_the_other_are_the_plain_listing(names: list[str], wanted: int, look: int, hidden: int) -> None:
     store = Store(names)
-    with mock.patch.multiple(keys, FEW=0, LOOK=look, HIDDEN_AT_MOST=hidden):
+    with mock.patch.multiple(keys, LOOK=look, HIDDEN_AT_MOST=hidden):
         pieces = split(store.scan, Range(ROOT), wanted=wanted)
         assert store.listed(pieces) == plainly(names)
     assert len(pieces) <= wanted
@@ -84,7 +84,7 @@ def test_any_cuts_make_ranges_that_are_the_plain_listing(names: list[str], cuts:
 def test_a_range_is_split_into_ranges_of_its_own_names(names: list[str], after: str, wanted: int, length: int, data: st.DataObject) -> None:
     until = after + data.draw(st.text(CHARACTERS, min_size=length, max_size=length))
     piece = Range(ROOT, after, until) if until > after else Range(ROOT, after)
-    with mock.patch.multiple(keys, FEW=0, LOOK=2):
+    with mock.patch.object(keys, "LOOK", 2):
         pieces = split(Store(names).scan, piece, wanted=wanted)
     assert Store(names).listed(pieces) == Store(names).listed([piece])
 
@@ -136,10 +136,8 @@ def test_a_large_prefix_becomes_ranges_of_like_weight_by_few_looks(names: Callab
     pieces = split(store.scan, Range(ROOT), wanted=wanted)
     assert wanted / 8 < len(pieces) <= wanted
     assert len(store.asked) < 6 * wanted
-    (_, pages), *looks = store.asked
-    assert pages == PAGE, "whether there is anything to split"
-    assert {at_once for _, at_once in looks} == {LOOK}
-    assert store.read <= keys.FEW + 1 + LOOK * len(looks)
+    assert store.read <= LOOK * len(store.asked)
+    assert {at_once for _, at_once in store.asked} == {LOOK}
     sizes = [sum(1 for _ in follow(store.scan, piece)) for piece in pieces]
     assert sum(sizes) == len(store.names)
     assert max(sizes) < 4 * sum(sizes) / len(pieces), "the longest of them decides how long listing takes"
@@ -179,17 +177,19 @@ def test_the_first_images_are_listed_by_one_task_however_long_it_takes(tmp_path:
     assert sorted(found) == store.names[:limit]
 
 
-def test_a_prefix_of_few_names_stays_one_range_after_one_look() -> None:
-    store = Store([f"{place}.jpg" for place in range(FEW)])
+def test_a_small_prefix_stays_one_range_after_one_look() -> None:
+    store = Store([f"{place}.jpg" for place in range(LOOK - 1)])
     assert split(store.scan, Range(ROOT), wanted=64) == [Range(ROOT)]
-    assert store.asked == [("", PAGE)]
+    assert len(store.asked) == 1
 
 
-def test_how_many_names_there_are_is_asked_of_the_range_that_is_to_be_split() -> None:
-    store = Store(numbers())
-    few = Range(ROOT, f"IMG_{60_000 - FEW - 1:07}.jpg")
-    assert split(store.scan, few, wanted=64) == [few]
-    assert len(split(store.scan, Range(ROOT, until=f"IMG_{FEW:07}.jpg"), wanted=64)) > 8
+@pytest.mark.parametrize(("names", "pieces"), [(FEW, 1), (FEW + 1, 10)])
+def test_a_prefix_of_few_names_is_not_looked_at_to_cut_it(monkeypatch: pytest.MonkeyPatch, names: int, pieces: int) -> None:
+    store = Store([f"{place:05}.jpg" for place in range(names)])
+    monkeypatch.setattr(s3, "scan", lambda _root, after, at_once: store.scan(after, at_once))
+    assert len(S3Lister((ROOT,)).pieces(wanted=64)) == pieces
+    assert store.asked[0] == ("", PAGE)
+    assert (len(store.asked) == 1) == (pieces == 1)
 
 
 @pytest.mark.parametrize("folder", ["_temporary", ".git"])
