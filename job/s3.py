@@ -11,12 +11,12 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore import exceptions as boto
@@ -29,8 +29,11 @@ REQUESTS = 64  # at once, where there are many to make: what the driver copies a
 DELETED_AT_ONCE = 1000  # what DeleteObjects takes
 ATTEMPTS = 11  # of a request that meets 500, or nobody: half a minute; that meets 503: a minute, as boto3 then waits longer
 CONNECT_S, ANSWER_S = 5.0, 60.0  # for a connection, and an answer, of an image with its body; then it is tried on another connection
+BODIES = 5  # attempts at a body that breaks off or stalls
 RENEWALS = 4  # attempts of one whose token has expired: seconds, as a run makes many requests before it gives up
 LONGEST_PAUSE_S = 20.0  # between two attempts
+
+Taken = TypeVar("Taken")
 
 AMAZON = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com")  # anything else is addressed path style
 
@@ -42,6 +45,7 @@ ACTIONS = {  # what a policy has to allow, where it is not "s3:" and the operati
 }
 MISSING = {"NoSuchKey", "NotFound", "404"}
 CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+BROKEN_OFF = (boto.ReadTimeoutError, boto.ResponseStreamingError, boto.IncompleteReadError)
 DENIED = {"AccessDenied", "Forbidden", "403", "AllAccessDisabled"}
 BUSY = {"InternalError", "ServiceUnavailable", "SlowDown"}
 EXPIRED = {"ExpiredToken", "400"}  # the second is all that the answer to a HEAD says
@@ -115,6 +119,24 @@ def pages(bucket: str, prefix: str, **how: Any) -> Iterator[dict[str, Any]]:
     """The answers of ListObjectsV2, a thousand keys each."""
     with foreseen(f"s3://{bucket}/{prefix}"):
         yield from client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **how)
+
+
+def get(bucket: str, key: str, take: Callable[[dict[str, Any]], Taken], **how: Any) -> tuple[Taken, dict[str, Any]]:
+    """What `take` makes of the answer of a GET, and the answer. It begins anew where the body breaks off, or stalls for ANSWER_S.
+
+    boto3 tries again only until the head of an answer is there.
+    """
+    for attempt in range(1, BODIES):
+        with suppress(*BROKEN_OFF):
+            return _take(bucket, key, take, **how)
+        time.sleep(pause(attempt))
+    return _take(bucket, key, take, **how)
+
+
+def _take(bucket: str, key: str, take: Callable[[dict[str, Any]], Taken], **how: Any) -> tuple[Taken, dict[str, Any]]:
+    said = client().get_object(Bucket=bucket, Key=key, **how)
+    with said["Body"]:
+        return take(said), said
 
 
 def remove(bucket: str, keys: Iterable[str]) -> None:

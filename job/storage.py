@@ -129,8 +129,7 @@ class S3Path:
         from job import s3
 
         with s3.foreseen(str(self)):
-            said = s3.client().get_object(Bucket=self.bucket, Key=self.key, **how)
-            return said["Body"].read(), said
+            return s3.get(self.bucket, self.key, lambda said: said["Body"].read(), **how)
 
     def read_text(self) -> str:
         return self.read_bytes().decode()
@@ -158,9 +157,12 @@ class S3Path:
     def download(self, file: Path) -> None:
         from job import s3
 
-        with s3.foreseen(str(self)), file.open("wb") as sink:
-            for block in s3.client().get_object(Bucket=self.bucket, Key=self.key)["Body"].iter_chunks(1 << 20):
-                sink.write(block)
+        def save(said: dict[str, Any]) -> None:
+            with file.open("wb") as sink:
+                sink.writelines(said["Body"].iter_chunks(1 << 20))
+
+        with s3.foreseen(str(self)):
+            s3.get(self.bucket, self.key, save)
 
     def upload(self, file: Path) -> None:
         from job import s3

@@ -7,9 +7,10 @@ import functools
 import io
 import logging
 import threading
+import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,10 +47,12 @@ class Door:
     """What happens to requests on their way in.
 
     refuse   says of (method, path) which status to answer with, None to let it through
+    cut      says of (method, path) what becomes of a body after its half: "off" or "stall", None where all of it is sent
     seen     requests so far, by method and path
     """
 
     refuse: Callable[[str, str], int | None] = lambda _method, _path: None
+    cut: Callable[[str, str], str | None] = lambda _method, _path: None
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
@@ -58,7 +61,9 @@ class Door:
         refused = self.refuse(method, path)
         damaged = None if refused else _refuse_damaged(environ)
         if not (status := refused or damaged):
-            return _moto()(environ, respond)
+            answer = _moto()(environ, respond)
+            how = self.cut(method, path)
+            return _half(b"".join(answer), how) if how else answer
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         code = "BadDigest" if damaged else {400: "ExpiredToken", 403: "AccessDenied", 503: "SlowDown"}.get(status, "InternalError")
         respond(f"{status} {code}", [("Content-Type", "application/xml"), ("Connection", "close")])
@@ -66,8 +71,16 @@ class Door:
 
     def open(self) -> None:
         """Lets everything through, and forgets what it saw."""
-        self.refuse = lambda _method, _path: None
+        self.refuse = self.cut = lambda _method, _path: None
         self.seen.clear()
+
+
+def _half(body: bytes, how: str) -> Iterator[bytes]:
+    """Half of a body, of which the head has said that it is longer."""
+    yield body[: len(body) // 2]
+    if how == "stall":
+        time.sleep(1)
+    raise ConnectionResetError  # at which the server closes the connection
 
 
 def _refuse_damaged(environ: dict[str, Any]) -> int | None:

@@ -47,8 +47,12 @@ class Worker:
         return [each for each in _children(self.process.pid) if "CoarseGrainedExecutorBackend" in _command(each)]
 
     def python_workers(self) -> list[psutil.Process]:
-        """The processes that run tasks' Python for those: children of a daemon, which is a child of the JVM."""
-        return [each for executor in self.executors() for daemon in _children(executor.pid) for each in _children(daemon.pid)]
+        """The processes that run tasks' Python for those."""
+        return [each for daemon in self.python_daemons() for each in _children(daemon.pid)]
+
+    def python_daemons(self) -> list[psutil.Process]:
+        """Their parents, which are children of the JVM."""
+        return [each for executor in self.executors() for each in executor.children()]
 
     def lose_disk(self) -> None:
         """Removes all that applications have on it: code, model, archives, shuffle and broadcast files."""

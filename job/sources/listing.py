@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -120,10 +120,10 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
     """Shares that together are every image of `parts` once, largest first.
 
     Sizes fall towards the end (guided self-scheduling, Polychronopoulos & Kuck 1987): large tasks cost little, and
-    small ones last let `slots` cores finish together. Parts take turns, as a part is of few prefixes, each of which
-    answers 5,500 reads a second in S3, and some tens of cores ask for more.
+    small ones last let `slots` cores finish together. Parts take turns, those that are far apart in the listing one after the
+    other, as a part is of few prefixes, each of which answers 5,500 reads a second in S3, and some tens of cores ask for more.
     """
-    turns = deque((part, 0) for part in parts if part.count)
+    turns = deque((part, 0) for part in _far_apart([part for part in parts if part.count], slots=slots))
     left = sum(part.count for part, _ in turns)
     largest = largest_share(left, slots=slots)
     shares: list[Share] = []
@@ -136,6 +136,12 @@ def plan_shares(parts: Iterable[ListingPart], *, slots: int, labels: frozenset[s
         if stop < part.count:
             turns.append((part, stop))
     return shares
+
+
+def _far_apart(parts: list[ListingPart], *, slots: int) -> Iterator[ListingPart]:
+    """The parts, in an order in which as many as there are cores are from all over the listing."""
+    step = -(-len(parts) // slots)
+    return (part for start in range(step) for part in parts[start::step])
 
 
 def share_rests(shares: Iterable[Share], rests: Iterable[Share | None], *, slots: int, first: int) -> list[Share]:

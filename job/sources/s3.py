@@ -126,9 +126,7 @@ class S3Reader:
 
 def _read_by_boto3(bucket: str, key: str, *, limit: int) -> Found:
     with s3.foreseen(f"s3://{bucket}/{key}"):
-        said = s3.client().get_object(Bucket=bucket, Key=key)
-        with said["Body"] as body:
-            data = body.read() if said["ContentLength"] <= limit else None
+        data, said = s3.get(bucket, key, lambda said: said["Body"].read() if said["ContentLength"] <= limit else None)
     return Found(data, said["ContentLength"], _micros(said["LastModified"]), _bare(said["ETag"]))
 
 

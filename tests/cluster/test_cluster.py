@@ -156,7 +156,9 @@ def test_a_worker_that_loses_its_disk_does_not_lose_the_run(cluster: Cluster, up
     with ended(upload.submit(cluster, "run", "--images", many, "--results", tmp_path / "results")) as running:
         wait_for_features(tmp_path / "results")
         cluster.workers[0].lose_disk()
+        kill_families(daemon.pid for daemon in cluster.workers[0].python_daemons())  # the next one has no Python to start from
         out, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, out + err[-3000:]
+    assert 'Cannot run program "./environment/bin/python"' in err, "its tasks failed, and were done elsewhere"
     assert_whole(tmp_path / "results", many)
     assert read(tmp_path / "results" / "projections").num_rows == len(list(many.iterdir()))

@@ -241,6 +241,18 @@ def test_what_a_failed_run_did_otherwise_is_of_no_use(job: Job, images: Path, re
     assert not (results / UNFINISHED).exists()
 
 
+def test_features_of_a_share_whose_faults_were_not_written_any_more_are_taken_up_alone(
+    job: Job, images: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task writes one file after the other: a run can end between them."""
+    fail_before_publishing(job, monkeypatch, "--images", images, "--results", results)
+    (faults,) = {file.parent for file in (results / UNFINISHED).rglob("part-*") if file.parent.name == "faults"}
+    shutil.rmtree(faults)
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] == 60
+    job("featurize", "--images", images, "--results", tmp_path / "fresh")
+    assert by_path(results) == by_path(tmp_path / "fresh")
+
+
 def rows_done(results: Path) -> int:
     """Rows that runs left whole which did not end."""
     return sum(pa.parquet.read_metadata(file).num_rows for file in (results / UNFINISHED).rglob("part-*.parquet"))
@@ -252,27 +264,30 @@ def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(tmp_path:
     for number in range(KILLS * 32):
         picture(number, size=(400, 300)).save(file := images / "label" / f"{number:04}.png", compress_level=1)
         os.truncate(file, 4_000_000)  # as long as photographs, so that shares are small, more than kills: each lets some more be done
-    chance, done, after_rows = random.Random(6), 0, 0
+    chance, done, after_rows, finished = random.Random(6), 0, 0, []
     for kill in range(KILLS):
         with ended(process("run", "--images", images, "--results", results, "--model", MODEL)) as running:
             if kill % 2:  # anywhere in its life, or just after some more is done
                 time.sleep(chance.uniform(0, 4))
             else:
-                until(lambda least=done, running=running: rows_done(results) > least or running.poll() is not None)
+                until(lambda where=results, least=done, running=running: rows_done(where) > least or running.poll() is not None)
                 time.sleep(chance.uniform(0, 0.3))
             running.kill()
             running.communicate()
         if (results / "features").exists():
-            break
+            finished.append(results)
+            results, done = tmp_path / f"results-{kill}", 0
+            continue
         assert rows_done(results) >= done, "nothing that was done is lost"
         after_rows += rows_done(results) > done
         done = rows_done(results)
-    assert after_rows > 2, "the kills met work that was being done"
+    assert after_rows >= KILLS // 4, "the kills met work that was being done"
     for folder in (results, fresh):
         with ended(process("run", "--images", images, "--results", folder, "--model", MODEL)) as running:
             _, err = running.communicate(timeout=120)
         assert running.returncode == 0, err
-    assert by_path(results) == by_path(fresh)
+    for folder in (*finished, results):
+        assert by_path(folder) == by_path(fresh)
     assert sorted(entry.name for entry in results.iterdir()) == sorted(entry.name for entry in fresh.iterdir())
     assert json.loads((results / "summary.json").read_text())["featurize"]["stayed"] >= done
 

@@ -224,7 +224,10 @@ def test_a_run_killed_amid_publishing_is_refused_nothing_and_cleaned_up_by_the_n
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
     assert names(out) == NAMES
-    assert table(out / "features").num_rows == 60
+    job("featurize", "--images", images, "--results", tmp_path / "fresh")
+    for name in ("features", "faults"):
+        found, fresh = table(out / name), read(tmp_path / "fresh" / name)
+        assert found.sort_by("path").equals(fresh), "bit by bit"
 
 
 def test_a_second_run_is_refused_and_an_interrupted_one_leaves_nothing(pictures, bucket, s3_server):

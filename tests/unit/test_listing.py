@@ -363,13 +363,25 @@ def test_labels_and_quota_go_with_every_share_of_a_part() -> None:
 
 @given(sizes=st.lists(st.integers(1, 20_000), min_size=2, max_size=12), slots=st.integers(1, 64))
 def test_parts_take_turns_as_long_as_they_have_images_left(sizes: list[int], slots: int) -> None:
-    """So that what runs at the same time reads from as many prefixes as there are."""
     seen: Counter[str] = Counter()
+    order: dict[str, int] = {}
     turns = []
     for share in planned(sizes, slots):
-        turns.append((seen[share.file], int(share.file)))
+        turns.append((seen[share.file], order.setdefault(share.file, len(order))))
         seen[share.file] += 1
     assert turns == sorted(turns)
+
+
+@pytest.mark.parametrize("slots", [4, 32, 61, 1000])
+@pytest.mark.parametrize("prefixes", [1, 3, 4, 100])
+def test_what_runs_at_the_same_time_reads_from_all_prefixes_alike(prefixes: int, slots: int) -> None:
+    """Parts are in order of key: in one window of cores after the other, no prefix has half as many cores again as its share."""
+    each = 256 // prefixes
+    parts = [ListingPart(f"{prefix}", 65_536, 5_000) for prefix in range(prefixes) for _ in range(each)]
+    first_turn = plan_shares(parts, slots=slots)[: len(parts)]
+    for start in range(0, len(parts) - slots, slots):
+        cores = Counter(share.file for share in first_turn[start : start + slots])
+        assert max(cores.values()) <= 1.5 * slots / prefixes + 2
 
 
 RESTS = st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500)), min_size=1, max_size=12)  # images done and left, of each task

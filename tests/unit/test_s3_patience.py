@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -122,6 +123,40 @@ def test_a_request_that_hangs_is_tried_again_on_another_connection(
         use(bucket)
         assert met.is_set()
         assert time.monotonic() - began < PATIENCE_S, "it has not waited for that one"
+
+
+READS: dict[str, Callable[[S3Path, Path], bytes | None]] = {
+    "whole": lambda file, _: file.read_bytes(),
+    "range": lambda file, _: file.read_range(0, 10_000),
+    "download": lambda file, folder: (file.download(folder / "a"), (folder / "a").read_bytes())[1],
+    "image": lambda file, _: S3Reader().read(str(file), limit=10_000).data,
+    "image by boto3": lambda file, _: S3Reader().read(f"s3://{file.bucket}//a", limit=10_000).data,
+}
+
+
+@pytest.mark.parametrize("how", ["off", "stall"])
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_body_that_is_cut_off_or_stalls_is_asked_for_again(
+    bucket: S3Path, s3_server: Server, tmp_path: Path, read: Callable[[S3Path, Path], bytes | None], how: str,
+    afresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(s3, "ANSWER_S", 0.5)
+    afresh()
+    body = bytes(range(250)) * 40
+    for key in ("a", "/a"):
+        s3.client().put_object(Bucket=bucket.bucket, Key=key, Body=body)
+    left = iter([how, how])
+    s3_server.door.cut = lambda method, _path: next(left, None) if method == "GET" else None
+    assert read(bucket / "a", tmp_path) == body
+    assert next(left, None) is None, "two were cut"
+
+
+def test_a_body_that_is_always_cut_off_fails_by_name(bucket: S3Path, s3_server: Server) -> None:
+    (bucket / "a").write_text("a" * 100)
+    s3_server.door.cut = lambda _method, _path: "off"
+    with pytest.raises(StorageFailed, match=f"{bucket}/a"):
+        (bucket / "a").read_bytes()
+    assert s3_server.door.seen["GET", f"/{bucket.bucket}/a"] == s3.BODIES
 
 
 def busy(monkeypatch: pytest.MonkeyPatch, *, answers: int) -> list[list[str]]:
