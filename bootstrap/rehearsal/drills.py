@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import Literal
 
 PATH = "/verger-rehearsal/drill"  # where the door takes one, as JSON
@@ -22,6 +24,7 @@ class Drill:
     after  so many pass before the first that is refused
     every  from then on, of so many one is refused
     times  so many are refused and no more, None where there is no end
+    seconds  for so long from the first one on, None where there is no end
     """
 
     code: Code
@@ -29,6 +32,7 @@ class Drill:
     after: int = 0
     every: int = 1
     times: int | None = None
+    seconds: float | None = None
 
 
 class Drills:
@@ -37,13 +41,13 @@ class Drills:
     def __init__(self) -> None:
         self.refused = 0
         self._drill: Drill | None = None
-        self._seen = 0
+        self._seen, self._ends = 0, inf
         self._lock = threading.Lock()
 
     def begin(self, drill: Drill | None) -> None:
         """Takes the place of the one before."""
         with self._lock:
-            self._drill, self._seen, self.refused = drill, 0, 0
+            self._drill, self._seen, self.refused, self._ends = drill, 0, 0, inf
 
     def refusal(self, *, of_run: bool, service: str, user_agent: str) -> Code | None:
         """What a request is answered with, None where it is let through."""
@@ -53,7 +57,9 @@ class Drills:
                 return None
             self._seen += 1
             place = self._seen - drill.after
-            if place <= 0 or place % drill.every or self.refused == drill.times:
+            if place <= 0 or place % drill.every or self.refused == drill.times or monotonic() > self._ends:
                 return None
+            if not self.refused and drill.seconds is not None:
+                self._ends = monotonic() + drill.seconds
             self.refused += 1
             return drill.code

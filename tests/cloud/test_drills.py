@@ -30,6 +30,7 @@ IMAGES, BROKEN = 8, 5  # a picture of each label, and those that are no pictures
         (Drill("ExpiredToken", after=2, times=3), [3, 4, 5]),
         (Drill("InternalError", after=1, every=2, times=2), [3, 5]),
         (Drill("ExpiredToken", of="operators"), []),
+        (Drill("SlowDown", after=2, seconds=0), [3]),
         (None, []),
     ],
 )
@@ -231,6 +232,12 @@ def test_a_run_whose_driver_is_killed_in_the_middle_goes_on_in_a_second_attempt(
     featurized = summary(ready, "lost")["featurize"]
     assert featurized["images"] == MANY * IMAGES + BROKEN
     assert 0 < featurized["stayed"] <= featurized["images"]
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InternalError"])
+def test_an_s3_that_refuses_everything_for_a_while_costs_time_and_blames_no_image(ready: Account, code: Any) -> None:
+    with ready.drill(Drill(code, after=20, seconds=10)):
+        succeeds(ready, f"away-{code}")
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError"])

@@ -68,11 +68,13 @@ def test_results_that_say_the_same_agree(results: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"feature": 1.0000001}, "features differs"),
-        ({"label": "B"}, "label differs"),
+        ({"feature": 1.0000001}, "features in features differs"),
+        ({"label": "B"}, "label in features differs"),
+        ({"size": 8}, "size in features differs"),
         ({"images": ("a", "c")}, "2 images are in one run only"),
-        ({"reason": "too_large"}, "another fault"),
+        ({"reason": "too_large"}, "reason in faults differs"),
         ({"projection": 2.01}, "projections differ"),
+        ({"eigenvalue": 3.01}, "eigenvalues of the principal components differ"),
     ],
 )
 def test_results_that_differ_are_told_apart(results: tuple[Path, Path], change: dict[str, object], reason: str) -> None:
@@ -89,13 +91,18 @@ def _write(
     label: str = "A",
     reason: str = "corrupt",
     projection: float = 2.0,
+    size: int = 7,
+    eigenvalue: float = 3.0,
 ) -> None:
-    rows = [{"path": f"root/{name}", "label": label, "width": 1, "height": 1, "format": "PNG", "model": "m"} for name in images]
+    known = {"label": label, "size": size}
+    rows = [{"path": f"root/{name}", **known, "width": 1, "height": 1, "format": "PNG", "model": "m"} for name in images]
     tables = {
         "features": [row | {"features": np.array([feature], np.float32)} for row in rows],
-        "projections": [{"path": row["path"], "projection": [projection]} for row in rows],
-        "faults": [{"path": "root/bad", "reason": reason}],
+        "projections": [{"path": row["path"], "label": label, "projection": [projection]} for row in rows],
+        "faults": [{"path": "root/bad", **known, "reason": reason}],
     }
+    (folder / "pca").mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "pca" / "model.npz", eigenvalues=[eigenvalue])
     for name, made in tables.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(made), folder / name / "part-0.parquet")
