@@ -62,6 +62,7 @@ class Deployment(Card):
         """Spark properties of a run. They pin code, model and packages: a deployment meanwhile changes nothing for it."""
         return {
             "spark.submit.pyFiles": self.job_package,
+            # Executors unpack the model too, and use the copy that the driver sends them, as on any cluster (job.tasks.ship_files)
             "spark.archives": f"{self.environment_archive}#{ENVIRONMENT_ALIAS},{self.model}#{MODEL_ALIAS}",
             "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
             "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
@@ -290,3 +291,9 @@ def test_what_cannot_be_estimated_is_one_line_and_a_hint(flags: tuple[str, ...],
     assert error.startswith("error: ")
     assert said in error
     assert hint == "hint: python -m bootstrap estimate --help"
+
+
+@pytest.mark.parametrize("region", PRICES)
+def test_each_price_says_of_what_day_it_is_or_that_nobody_knows(region: str) -> None:
+    for source in PRICES[region].source.split(";"):
+        assert re.search(r"\b20\d\d-\d\d-\d\d\b|\bundated\b|\bderived\b", source)
