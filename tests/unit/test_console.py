@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,11 @@ def test_a_bar_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
         advance(3)
     assert capsys.readouterr() == ("", "")
     assert "uploading [x]" in on_a_terminal("with bar('uploading [x]', total=3, unit='files') as advance: advance(2)", columns=80)
+
+
+def test_a_bar_says_how_long_the_rest_takes() -> None:
+    moving = "import time\nwith bar('uploading', total=100) as advance:\n    for _ in range(10):\n        time.sleep(0.15); advance(5)"
+    assert re.search(r"\b0:00:0\d\b", on_a_terminal(moving, columns=80))
 
 
 @pytest.mark.parametrize(
