@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from bootstrap.aws import client, foreseen
 from bootstrap.findings import Finding
 from bootstrap.locations import Location
-from job.contract import IMAGES, LOGS, RESULTS
+from job.contract import LOGS, RESULTS
 from job.submission import Deployment
 
 REMEDY = "deploy the environment again; its statements are in infra/security.py"
@@ -26,9 +26,9 @@ class Need:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_role(deployment: Deployment) -> Finding:
+def check_role(deployment: Deployment, images: Location) -> Finding:
     """Reads images and artifacts, writes results and logs."""
-    refused = [each for need in needs_of(deployment) for each in _refused(deployment, need)]
+    refused = [each for need in needs_of(deployment, images) for each in _refused(deployment, need)]
     if refused:
         return Finding("fail", f"{deployment.job_role_arn} may not {'; '.join(refused)}", REMEDY)
     return Finding("ok", "reads images and artifacts, writes results and logs")
@@ -48,14 +48,14 @@ def check_key(deployment: Deployment) -> Finding:
     return Finding("ok", f"{key}, which the role may use")
 
 
-def needs_of(deployment: Deployment) -> list[Need]:
-    """What a run asks of S3."""
+def needs_of(deployment: Deployment, images: Location) -> list[Need]:
+    """What a run over a folder of images asks of S3."""
     partition = deployment.job_role_arn.split(":")[1]
-    bucket = f"arn:{partition}:s3:::{deployment.bucket}"
+    bucket, theirs = (f"arn:{partition}:s3:::{name}" for name in (deployment.bucket, images.bucket))
     files = map(Location.parse, (deployment.entry_point, deployment.job_package, deployment.model, deployment.environment_archive))
     return [
-        Need(("s3:ListBucket",), bucket, {"s3:prefix": f"{IMAGES}/"}),
-        Need(("s3:GetObject",), f"{bucket}/{IMAGES}/label/image.jpg"),
+        Need(("s3:ListBucket",), theirs, {"s3:prefix": images.prefix}),
+        Need(("s3:GetObject",), f"{theirs}/{images.prefix}label/image.jpg"),
         *(Need(("s3:GetObject",), f"arn:{partition}:s3:::{file.bucket}/{file.key}") for file in files),
         Need(("s3:GetObject", "s3:PutObject", "s3:DeleteObject"), f"{bucket}/{RESULTS}/run/{RESULTS}"),
         Need(("s3:PutObject",), f"{bucket}/{LOGS}/applications/driver"),

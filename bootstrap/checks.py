@@ -11,7 +11,6 @@ from bootstrap.artifacts import REPAIR, Packages, read_code, read_model, read_pa
 from bootstrap.aws import client, foreseen
 from bootstrap.findings import Finding
 from bootstrap.locations import Location
-from job.contract import IMAGES
 from job.releases import release_of
 from job.submission import Deployment
 
@@ -72,11 +71,11 @@ def run_vcpus(spark: Mapping[str, str]) -> int:
     return driver + executor * int(spark.get("spark.dynamicAllocation.maxExecutors", "3"))
 
 
-def check_images(deployment: Deployment) -> Finding:
-    """Whether there is something to read under images/ that is not hidden."""
-    place = f"s3://{deployment.bucket}/{IMAGES}/"
+def check_images(images: Location, *, region: str) -> Finding:
+    """Whether there is something to read in a folder that is not hidden."""
+    place = f"s3://{images.bucket}/{images.prefix}"
     with foreseen(f"listing {place}"):
-        page = client("s3", region=deployment.region).list_objects_v2(Bucket=deployment.bucket, Prefix=f"{IMAGES}/")
+        page = client("s3", region=region).list_objects_v2(Bucket=images.bucket, Prefix=images.prefix)
     names = [name for each in page.get("Contents", ()) if (name := each["Key"].rpartition("/")[2]) and not name.startswith(".")]
     if not names and not page["IsTruncated"]:
         return Finding("fail", f"nothing under {place}", f"python -m bootstrap stage FOLDER {place}")

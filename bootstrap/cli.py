@@ -226,6 +226,7 @@ def _stage(flags: argparse.Namespace) -> None:
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--environment", required=True, metavar="NAME", help="deployed environment, such as dev (required)")
+    add("--images", metavar="LOCATION", help="folder in S3 that a run is to read (default: images/ in the environment's bucket)")
     add("--region", metavar="REGION", help="AWS region of the environment (default: the profile's, or AWS_REGION)")
     add("--json", action="store_true", help="the findings for a machine (default: a table)")
     parser.set_defaults(run=_doctor)
@@ -233,5 +234,9 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(flags: argparse.Namespace) -> None:
     from bootstrap.doctor import doctor
+    from bootstrap.locations import Location, is_list
 
-    doctor(flags.environment, region=flags.region, as_json=flags.json)
+    if flags.images and is_list(flags.images):
+        raise UsageError(f"--images {flags.images}: doctor looks into folders", "give the folder that the images of the list lie in")
+    images = Location.parse(flags.images) if flags.images else None
+    doctor(flags.environment, images=images, region=flags.region, as_json=flags.json)

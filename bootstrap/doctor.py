@@ -23,7 +23,9 @@ from bootstrap.checks import (
 from bootstrap.console import Column, bar, print_json, print_table
 from bootstrap.errors import BootstrapError
 from bootstrap.findings import Finding, ask
+from bootstrap.locations import Location
 from bootstrap.submit import check_environment, find_deployment
+from job.contract import IMAGES
 from job.submission import Deployment, parameter_name
 
 ALL = 12  # checks
@@ -31,12 +33,15 @@ RESTING = ("quota", "interpreter")  # on others, which have findings of their ow
 STATES = Column("state", styles={"ok": "green", "warn": "yellow", "fail": "bold red"})
 
 
-def doctor(environment: str, *, region: str | None, as_json: bool) -> None:
-    """Prints a finding for each check. BootstrapError where one fails."""
+def doctor(environment: str, *, images: Location | None, region: str | None, as_json: bool) -> None:
+    """Prints a finding for each check. BootstrapError where one fails.
+
+    images  a folder that a run is to read; None for the environment's own
+    """
     check_environment(environment)
     findings: dict[str, Finding] = {}
     with bar("looking", total=ALL, unit="checks") as advance:
-        for check, finding in examine(environment, region=region):
+        for check, finding in examine(environment, images=images, region=region):
             findings[check] = finding
             advance(1)
     if as_json:
@@ -48,7 +53,7 @@ def doctor(environment: str, *, region: str | None, as_json: bool) -> None:
         raise BootstrapError(f"{environment}: {', '.join(failed)}: a run would fail", "what to do is beside each")
 
 
-def examine(environment: str, *, region: str | None) -> Iterator[tuple[str, Finding]]:
+def examine(environment: str, *, images: Location | None = None, region: str | None) -> Iterator[tuple[str, Finding]]:
     """Checks and their findings, in the order in which a run would meet them. What rests on one that fails is not asked."""
     for check, look in (("region", check_region), ("credentials", check_credentials)):
         finding = ask(partial(look, region))
@@ -61,11 +66,12 @@ def examine(environment: str, *, region: str | None) -> Iterator[tuple[str, Find
         yield "deployment", Finding("fail", str(error), error.hint)
         return
     yield "deployment", Finding("ok", parameter_name(environment))
-    yield from examine_deployment(deployment)
+    yield from examine_deployment(deployment, images=images)
 
 
-def examine_deployment(deployment: Deployment) -> Iterator[tuple[str, Finding]]:
+def examine_deployment(deployment: Deployment, *, images: Location | None = None) -> Iterator[tuple[str, Finding]]:
     """The same, of what is deployed. Two checks need what others ask for as well: it is asked for once."""
+    place = images or Location(deployment.bucket, IMAGES)
     application = cache(lambda: application_of(deployment))
     packages = cache(lambda: packages_of(deployment))
     checks: dict[str, Callable[[], Finding]] = {
@@ -75,8 +81,8 @@ def examine_deployment(deployment: Deployment) -> Iterator[tuple[str, Finding]]:
         "model": lambda: check_model(deployment),
         "packages": lambda: check_packages(packages()),
         "interpreter": lambda: check_interpreter(packages(), application()),
-        "images": lambda: check_images(deployment),
-        "role": lambda: check_role(deployment),
+        "images": lambda: check_images(place, region=deployment.region),
+        "role": lambda: check_role(deployment, place),
         "key": lambda: check_key(deployment),
     }
     for check, look in checks.items():

@@ -28,11 +28,14 @@ from bootstrap.cli import main
 from bootstrap.doctor import examine, examine_deployment
 from bootstrap.environment.archive import Link
 from bootstrap.findings import Finding, ask
+from bootstrap.locations import Location
 from bootstrap.rehearsal import simulator
 from job.submission import Deployment, parameter_name
 from tests.unit.test_artifacts import MODEL, PACKAGE, archive, zipped
 
 REGION, BUCKET, ROLE = "us-east-1", "verger-dev", "job"
+OTHERS = "photos-of-others"
+OWN = Location(BUCKET, "images")
 ARGV = ["doctor", "--environment", "dev"]
 ARM = {"lib/a.cpython-311-aarch64-linux-gnu.so": b""}
 SCRIPT = b"print('here I am')\n"
@@ -87,7 +90,7 @@ def statements(deployment: Deployment) -> list[dict[str, Any]]:
     return [
         {"Effect": "Allow", "Action": action, "Resource": need.resource}
         | ({"Condition": {"StringEquals": dict(need.context)}} if need.context else {})
-        for need in needs_of(deployment)
+        for need in needs_of(deployment, OWN)
         for action in need.actions
     ]
 
@@ -207,6 +210,38 @@ def test_a_machine_reads_the_same(account: Account, capsys: pytest.CaptureFixtur
     assert all(bool(each["remedy"]) == (each["state"] != "ok") for each in said["findings"].values())
 
 
+def test_images_that_lie_elsewhere_are_looked_for_there_and_asked_of_the_role_there(
+    account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.remove("images/apple/1.jpg")
+    words = [*ARGV, "--json", "--images", f"s3://{OTHERS}/fruit/"]
+    account.client("s3").create_bucket(Bucket=OTHERS)
+    account.client("s3").put_object(Bucket=OTHERS, Key="fruit/1.jpg", Body=b"-")
+    try:
+        assert main(words) == 1
+        found = json.loads(capsys.readouterr().out)["findings"]
+        assert {check for check, each in found.items() if each["state"] != "ok"} == {"role"}
+        assert f"s3:GetObject arn:aws:s3:::{OTHERS}/fruit/label/image.jpg" in found["role"]["found"]
+        more = [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket", "s3:GetObject"],
+                "Resource": [f"arn:aws:s3:::{OTHERS}{all_}" for all_ in ("", "/*")],
+            }
+        ]
+        account.allow(*statements(account.deployment), *more)
+        assert main(words) == 0
+    finally:
+        account.client("s3").delete_object(Bucket=OTHERS, Key="fruit/1.jpg")
+    assert main(words) == 1
+
+
+@pytest.mark.parametrize("images", ["photos/", "s3://photos/list.parquet"])
+def test_images_that_are_no_folder_in_s3_are_a_usage_error(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGV, "--images", images]) == 2
+    assert images in capsys.readouterr().err.splitlines()[0]
+
+
 def test_a_name_that_is_none_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--environment", "../prod"]) == 2
     assert capsys.readouterr().err.splitlines()[0] == "error: --environment '../prod' is no environment's name"
@@ -274,7 +309,7 @@ def test_each_permission_that_a_run_needs_is_missed_by_name(account: Account) ->
     assert len(needed) == 10
     for missing in needed:
         account.allow(*(each for each in needed if each is not missing))
-        finding = check_role(account.deployment)
+        finding = check_role(account.deployment, OWN)
         assert finding.state == "fail"
         assert finding.found.endswith(f"may not {missing['Action']} {missing['Resource']}")
 
@@ -302,7 +337,7 @@ def test_a_run_of_a_release_s_own_sizes_takes_16_vcpus() -> None:
 
 def test_a_role_that_is_gone_fails(account: Account) -> None:
     gone = replace(account.deployment, job_role_arn=f"{account.deployment.job_role_arn}-gone")
-    finding = ask(lambda: check_role(gone))
+    finding = ask(lambda: check_role(gone, OWN))
     assert (finding.state, finding.remedy) == ("fail", "deploy the environment again")
 
 
@@ -319,9 +354,9 @@ def test_hidden_objects_and_marks_of_folders_are_no_images(account: Account) -> 
     account.remove("images/apple/1.jpg")
     for key in ("images/", "images/apple/", "images/.DS_Store"):
         account.put(key, b"")
-    assert check_images(account.deployment).state == "fail"
+    assert check_images(OWN, region=REGION).state == "fail"
     account.put("images/_MG_1.jpg", b"-")
-    assert check_images(account.deployment).state == "ok"
+    assert check_images(OWN, region=REGION).state == "ok"
 
 
 # --- what AWS does not answer ---------------------------------------------------------------------------------------
