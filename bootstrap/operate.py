@@ -55,7 +55,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
 
 def _submit(flags: argparse.Namespace) -> None:
     from bootstrap.budget import within_budget
-    from bootstrap.submit import Order, arguments_of, find_deployment, request_of, start
+    from bootstrap.submit import Order, arguments_of, find_deployment, request_with_token, start
 
     attempts = flags.attempts or (ATTEMPTS if flags.max_cost is None else 1)  # the sum would have to pay for each of them
     order = Order(flags.environment, flags.results, tuple(flags.arguments), flags.again, attempts)
@@ -63,7 +63,7 @@ def _submit(flags: argparse.Namespace) -> None:
     if flags.max_cost is not None:
         deployment = within_budget(deployment, arguments_of(order, deployment), usd=flags.max_cost, attempts=attempts)
     if flags.dry_run:
-        request = request_of(order, deployment)
+        request = request_with_token(order, deployment)
         print(json.dumps(request) if flags.json else command(request, region=deployment.region))
         return
     run = start(order, deployment)

@@ -81,12 +81,17 @@ def request_of(order: Order, deployment: Deployment) -> dict[str, Any]:
     return start_job_run(deployment, arguments, name=order.results, attempts=order.attempts) | {"executionIamPolicy": policy}
 
 
+def request_with_token(order: Order, deployment: Deployment) -> dict[str, Any]:
+    """All of the request. By its token EMR Serverless knows it again, whoever sends it."""
+    request = request_of(order, deployment)
+    return request | {"clientToken": uuid.uuid4().hex if order.again else token_of(request)}
+
+
 def start(order: Order, deployment: Deployment) -> Run:
     """Starts the run. The same order of the same deployment is the same run, so that a repeat does not cost twice."""
-    request = request_of(order, deployment)
+    request = request_with_token(order, deployment)
     with foreseen(f"starting {order.results}"):
-        emr = client("emr-serverless", region=deployment.region)
-        answer = emr.start_job_run(clientToken=uuid.uuid4().hex if order.again else token_of(request), **request)
+        answer = client("emr-serverless", region=deployment.region).start_job_run(**request)
     return Run(deployment, answer["jobRunId"])
 
 

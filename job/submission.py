@@ -127,6 +127,8 @@ def command(request: Mapping[str, Any], *, region: str) -> str:
     }
     if policy := request.get("executionIamPolicy"):
         flags["execution-iam-policy"] = json.dumps(policy)
+    if token := request.get("clientToken"):
+        flags["client-token"] = token
     # Quoted by hand where shlex would quote a CloudFormation reference that becomes a plain word
     return "aws emr-serverless start-job-run " + " ".join(
         f"--{flag} {shlex.quote(value) if flag in QUOTED else value}" for flag, value in flags.items()

@@ -150,6 +150,14 @@ def test_a_run_that_reaches_outside_of_its_own_prefixes_is_denied(account: Accou
     assert f"access denied to s3:{action}" in problem
 
 
+def test_the_command_that_a_dry_run_prints_starts_what_submit_would_start(account: Account) -> None:
+    pasted = operate(account, "submit", "--results", "dry", "--dry-run").stdout
+    run_id = json.loads(account.aws.run(["bash", "-c", pasted], cwd=account.workspace))["jobRunId"]
+    assert operate(account, "submit", "--results", "dry").stdout.strip() == run_id
+    account.aws.client("emr-serverless").cancel_job_run(applicationId=account.deployment().application_id, jobRunId=run_id)
+    assert account.ended(run_id)["state"] in ("CANCELLED", "SUCCESS")
+
+
 def test_a_policy_that_is_too_long_is_refused_by_the_service_too(account: Account) -> None:
     request: dict[str, Any] = request_of(Order("dev", "five"), account.deployment())
     request["executionIamPolicy"]["policy"] += " " * 2048

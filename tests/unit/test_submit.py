@@ -19,7 +19,7 @@ from bootstrap.census import Census, take_census
 from bootstrap.cli import main
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.run import Run
-from bootstrap.submit import Order, arguments_of, find_deployment, request_of, start, token_of
+from bootstrap.submit import Order, arguments_of, find_deployment, request_of, request_with_token, start, token_of
 from job.submission import ATTEMPTS, Deployment, parameter_name
 from tests.unit.account import BUCKET, HERE, REGION, asked, put, refusing, runs, saying
 
@@ -41,7 +41,7 @@ def test_a_run_is_what_was_deployed_and_its_id_is_all_that_stdout_gets(deploymen
 
 def test_machines_are_told_the_run_and_a_dry_runs_request_as_json(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ARGV, "--json", "--dry-run"]) == 0
-    assert json.loads(capsys.readouterr().out) == request_of(Order("dev", "first"), deployment)
+    assert json.loads(capsys.readouterr().out) == request_with_token(Order("dev", "first"), deployment)
     assert main([*ARGV, "--json"]) == 0
     (run,) = runs(deployment)
     assert json.loads(capsys.readouterr().out) == {"run": run.id, "name": "first"}
@@ -101,6 +101,7 @@ def test_a_dry_run_starts_nothing_and_prints_the_command(deployment: Deployment,
     request = request_of(Order("dev", "first", ("--components", "50")), deployment)
     assert driver == request["jobDriver"]
     assert json.loads(words[words.index("--execution-iam-policy") + 1]) == request["executionIamPolicy"]
+    assert words[words.index("--client-token") + 1] == token_of(request)
     assert not runs(deployment)
 
 
