@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -121,22 +121,20 @@ def pages(bucket: str, prefix: str, **how: Any) -> Iterator[dict[str, Any]]:
         yield from client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **how)
 
 
-def get(bucket: str, key: str, take: Callable[[dict[str, Any]], Taken], **how: Any) -> tuple[Taken, dict[str, Any]]:
+def get(bucket: str, key: str, take: Callable[[dict[str, Any]], Taken], *, attempts: int = 1, **how: Any) -> tuple[Taken, dict[str, Any]]:
     """What `take` makes of the answer of a GET, and the answer. It begins anew where the body breaks off, or stalls for ANSWER_S.
 
     boto3 tries again only until the head of an answer is there.
     """
-    for attempt in range(1, BODIES):
-        with suppress(*BROKEN_OFF):
-            return _take(bucket, key, take, **how)
-        time.sleep(pause(attempt))
-    return _take(bucket, key, take, **how)
-
-
-def _take(bucket: str, key: str, take: Callable[[dict[str, Any]], Taken], **how: Any) -> tuple[Taken, dict[str, Any]]:
     said = client().get_object(Bucket=bucket, Key=key, **how)
-    with said["Body"]:
-        return take(said), said
+    try:
+        with said["Body"]:
+            return take(said), said
+    except BROKEN_OFF:
+        if attempts == BODIES:
+            raise
+    time.sleep(pause(attempts))
+    return get(bucket, key, take, attempts=attempts + 1, **how)
 
 
 def remove(bucket: str, keys: Iterable[str]) -> None:
