@@ -125,7 +125,7 @@ class S3Path:
         """Bytes [start, stop)."""
         return self._get(Range=f"bytes={start}-{stop - 1}")[0]
 
-    def _get(self, **how: str) -> tuple[bytes, dict[str, Any]]:
+    def _get(self, **how: Any) -> tuple[bytes, dict[str, Any]]:
         from job import s3
 
         with s3.foreseen(str(self)):
