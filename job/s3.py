@@ -133,7 +133,7 @@ def get(bucket: str, key: str, take: Callable[[dict[str, Any]], Taken], *, attem
     except BROKEN_OFF:
         if attempts == BODIES:
             raise
-    time.sleep(pause(attempts))
+    time.sleep(pause(attempts))  # what cut it off may be a server that is busy
     return get(bucket, key, take, attempts=attempts + 1, **how)
 
 

@@ -79,7 +79,7 @@ def _half(body: bytes, how: str) -> Iterator[bytes]:
     """Half of a body, of which the head has said that it is longer."""
     yield body[: len(body) // 2]
     if how == "stall":
-        time.sleep(1)
+        time.sleep(1)  # longer than a test has its client wait
     raise ConnectionResetError  # at which the server closes the connection
 
 

@@ -136,7 +136,7 @@ class Looked(Simulated):
         for start in range(first, self._count, at_once):
             with self._counting:
                 self.looks += 1
-            time.sleep(LATENCY_MS / 1e3)
+            time.sleep(LATENCY_MS / 1e3)  # the store is simulated, and so is the way to it
             names = [self.name(place) for place in range(start, min(start + at_once, self._count))]
             for found in parsed(answer(names)):
                 yield replace(s3._entry("bench", found), path=f"{root}/{found['Key']}")

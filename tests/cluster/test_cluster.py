@@ -90,10 +90,10 @@ def test_executors_drivers_and_machines_that_are_killed_at_any_moment_cost_no_ro
     for life in range(LIVES):
         with standalone(tmp_path / f"cluster-{life}", workers=2) as cluster, ended(upload.submit(cluster, *words, results)) as running:
             until(lambda least=done: rows_done(results) > least)
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 0.5))  # any moment, in a task or between two
             (executor,) = chance.choice(cluster.workers).executors()
             kill_families([executor.pid])
-            time.sleep(chance.uniform(0, 3))
+            time.sleep(chance.uniform(0, 3))  # while the executor is replaced, or after it
             assert running.poll() is None, "there is nothing left to kill"
             kill_families([running.pid])
             if life % 2:

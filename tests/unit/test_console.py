@@ -48,6 +48,7 @@ def test_a_bar_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bar_says_how_long_the_rest_takes() -> None:
+    """It has to move for a while: a speed is made of several steps."""
     moving = "import time\nwith bar('uploading', total=100) as advance:\n    for _ in range(10):\n        time.sleep(0.15); advance(5)"
     assert re.search(r"0:00:0\d", on_a_terminal(moving, columns=80))
 
