@@ -18,12 +18,17 @@ PACKAGE = r"(?P<package>[A-Za-z0-9._-]+==[^\s,`]+)"
 # How uv 0.13 says it, what it means for us, and what to do.
 FAILURES = (
     (
-        rf"Because {PACKAGE} has no usable wheels",
-        "{package} has no wheel at all, only sources",
+        rf"Because {PACKAGE} has no usable wheels",  # where there are sources; wheels for other machines it does not speak of then
+        "{package} has no wheel for {target}, only sources",
         "executors get wheels only: lock another package or version",
     ),
     (rf"Because {PACKAGE} has no wheels with a matching", "{package} has no wheel for {target}", "lock a version that has one"),
     (rf"Hash mismatch for `{PACKAGE}`", "{package} came with other bytes than were locked", "make lock if the registry is to be believed"),
+    (
+        rf"Failed to download `{PACKAGE}` cause: Failed to extract archive",  # before it has a digest
+        "{package} came as something that cannot be unpacked",
+        "try again, or ask another registry (UV_DEFAULT_INDEX)",
+    ),
     (
         rf"Because there is no version of {PACKAGE}",
         "the registry has no {package}",

@@ -385,7 +385,7 @@ def test_a_card_is_read_back_as_it_was_written() -> None:
 COMPLAINTS = [
     ("Because pywin32==308 has no wheels with a matching platform tag (e.g., `x`) and you", "pywin32==308 has no wheel for THERE"),
     ("Because numpy==2.5 has no wheels with a matching Python ABI\n  tag (e.g., `cp311`)", "numpy==2.5 has no wheel for THERE"),
-    ("Because docopt==0.6.2 has no usable wheels and you require", "docopt==0.6.2 has no wheel at all, only sources"),
+    ("Because docopt==0.6.2 has no usable wheels and you require", "docopt==0.6.2 has no wheel for THERE, only sources"),
     ("Failed to download\n  cause: Hash mismatch for `six==1.17.0`\n\n Expected:", "six==1.17.0 came with other bytes than were locked"),
     ("Because there is no version of six==99.0 and you require", "the registry has no six==99.0"),
     ("Because six was not found in the package registry and you", "the registry has no six"),
