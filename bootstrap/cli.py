@@ -168,10 +168,12 @@ def _add_environment(parser: argparse.ArgumentParser) -> None:
     add("--architecture", default="arm64", metavar="NAME", help="arm64 or x86_64, as the application's (default: arm64)")
     add("--out", type=Path, default=Path("build/environment"), metavar="DIR", help="folder of environments (default: build/environment)")
     add("--lock", type=Path, metavar="FILE", help="packages, versions and digests (default: the repository's requirements/runtime.txt)")
+    add("--json", action="store_true", help="the archive and its card for a machine (default: the archive's path)")
     parser.set_defaults(run=_environment)
 
 
 def _environment(flags: argparse.Namespace) -> None:
+    from bootstrap.console import print_json
     from bootstrap.environment.build import LOCK, Order, build_environment
 
     try:
@@ -185,12 +187,16 @@ def _environment(flags: argparse.Namespace) -> None:
     out = flags.out / f"{release.label}-{flags.architecture}"
     with _progress() as say:
         card = build_environment(Order(release, flags.architecture, flags.lock or LOCK), out=out, say=say)
+    archive = out / ENVIRONMENT_ARCHIVE
+    if flags.json:
+        print_json({"archive": str(archive)} | asdict(card))
+        return
     print(
         f"{len(card.packages)} packages for {card.release} on {card.architecture}: {card.packed_bytes / 1e6:.1f} MB packed,"
         f" {card.unpacked_bytes / 1e6:.1f} MB unpacked, {sum(card.left_out.values()) / 1e6:.1f} MB left out",
         file=sys.stderr,
     )
-    print(out / ENVIRONMENT_ARCHIVE)
+    print(archive)
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from bootstrap.costs import IMAGE_BYTES, Estimate, Fleet, Group, Item, Worker, Workload, estimate, measured_rate
 from bootstrap.errors import UsageError
@@ -60,8 +60,12 @@ def _estimate(flags: argparse.Namespace) -> None:
     images, image_bytes = _counted(flags)
     work = Workload(images, image_bytes, flags.rate or measured_rate(image_bytes))
     fleet = Fleet(flags.driver, flags.executor, flags.executors, flags.architecture, flags.start_seconds)
-    write = as_json if flags.json else as_table
-    print(write(work, fleet, region=flags.region))
+    if flags.json:
+        from bootstrap.console import print_json
+
+        print_json(as_json(work, fleet, region=flags.region))
+        return
+    print(as_table(work, fleet, region=flags.region))
 
 
 def _counted(flags: argparse.Namespace) -> tuple[int, float]:
@@ -120,25 +124,22 @@ def _worker(text: str) -> Worker:
     return worker
 
 
-def as_json(work: Workload, fleet: Fleet, *, region: str) -> str:
+def as_json(work: Workload, fleet: Fleet, *, region: str) -> Mapping[str, Any]:
     """All that the table has, and the prices; "sensitivity" is what is so at other rates."""
     found = estimate(work, fleet, PRICES[region])
-    return json.dumps(
-        {
-            "region": region,
-            "prices": asdict(PRICES[region]),
-            "work": asdict(work),
-            "fleet": asdict(fleet),
-            "billed_s": found.billed_s,
-            "wall_s": found.wall_s,
-            "items": [asdict(item) for item in found.items],
-            "usd": {**{group: found.usd_of(group) for group in HEADINGS}, "total": found.usd},
-            "sensitivity": [
-                {"rate": other.rate, "run_usd": bill.usd_of("run"), "wall_s": bill.wall_s} for other, bill in _others(work, fleet, region)
-            ],
-        },
-        indent=2,
-    )
+    return {
+        "region": region,
+        "prices": asdict(PRICES[region]),
+        "work": asdict(work),
+        "fleet": asdict(fleet),
+        "billed_s": found.billed_s,
+        "wall_s": found.wall_s,
+        "items": [asdict(item) for item in found.items],
+        "usd": {**{group: found.usd_of(group) for group in HEADINGS}, "total": found.usd},
+        "sensitivity": [
+            {"rate": other.rate, "run_usd": bill.usd_of("run"), "wall_s": bill.wall_s} for other, bill in _others(work, fleet, region)
+        ],
+    }
 
 
 def as_table(work: Workload, fleet: Fleet, *, region: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
@@ -13,8 +15,9 @@ from typing import TypeAlias
 import pytest
 
 from bootstrap.cli import main
+from bootstrap.environment.leftout import divide
 from bootstrap.environment.wheels import fetch_wheels
-from job.contract import ENVIRONMENT_ARCHIVE
+from job.contract import ENVIRONMENT_ARCHIVE, ENVIRONMENT_CARD
 from job.releases import DEFAULT_RELEASE, Architecture
 
 Make: TypeAlias = Callable[[Path], Path]  # a package into a folder
@@ -89,6 +92,20 @@ def test_a_wheel_that_fits_is_unpacked(locked: Callable[..., Path], tag: str, ar
     """Here and as another machine's: what is refused below is refused for what it is."""
     fetch_wheels(locked(wheel(tag), sources), release=DEFAULT_RELEASE, architecture=architecture, into=tmp_path / "into")
     assert (tmp_path / "into" / "pear.py").is_file()
+
+
+def test_a_machine_reads_the_card_and_where_the_archive_is(
+    locked: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bootstrap.environment.build.divide", partial(divide, rules=()))  # of which each must match something
+    argv = ["environment", "--lock", str(locked(wheel("py3-none-any"))), "--out", str(tmp_path / "out")]
+    assert main([*argv, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    archive = Path(said.pop("archive"))
+    assert said == json.loads((archive.parent / ENVIRONMENT_CARD).read_text())
+    assert (said["packages"], said["sha256"]) == ({"pear": "1.0"}, sha256(archive.read_bytes()).hexdigest())
+    assert main(argv) == 0
+    assert capsys.readouterr().out == f"{archive}\n"
 
 
 ARM, X86 = (f"Python 3.11 on {machine} with glibc 2.34 (emr-spark-8.1.0)" for machine in ("aarch64", "x86_64"))
