@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +151,115 @@ def test_nothing_is_deleted_beside_a_deployment_to_its_environment() -> None:
     (role,) = [step["with"]["role-to-assume"] for step in job["steps"] if step.get("uses", "").startswith(CREDENTIALS)]
     assert role == "${{ vars.AWS_GC_ROLE }}"
     assert commands(job)[-1] == "make gc CONFIRM=false"
+
+
+# --- what docs/ci.md has an administrator set -----------------------------------------------------------------------
+
+NAMES = ("dev", "prod")
+NOTES = """#!{python}
+import json, sys
+words = sys.argv[1:]
+with open({notes!r}, "a") as notes:
+    print(json.dumps(words), file=notes)
+print("42" if words[1].startswith("users/") else "")
+"""
+OUTPUTS = """#!{python}
+import re, sys
+print("the", *re.findall("OutputKey=='(.*)'", " ".join(sys.argv)))
+"""
+
+
+@pytest.fixture
+def pasted(tmp_path: Path) -> list[list[str]]:
+    """Words of each `gh` that the page's commands come to, pasted into a shell in which neither GitHub nor AWS can be reached."""
+    section = (REPOSITORY / "docs" / "ci.md").read_text().partition("## Setting it up, once\n")[2].partition("\n## ")[0]
+    block = "\n".join(line.removeprefix("    ") for line in section.splitlines() if line.startswith("    "))
+    notes = tmp_path / "notes"
+    for name, text in (("gh", NOTES), ("aws", OUTPUTS)):
+        (tmp_path / name).write_text(text.format(python=sys.executable, notes=str(notes)))
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-eu"], input=block, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in notes.read_text().splitlines()]
+
+
+def read_by_workflows() -> tuple[set[str], set[tuple[str, str]]]:
+    """Variables of the repository, and (GitHub environment, variable) of those that belong to one: the steps of its jobs read them."""
+    everywhere, own = set[str](), set[tuple[str, str]]()
+    for file in WORKFLOWS:
+        for job in yaml.safe_load(file.read_text())["jobs"].values():
+            steps = variables(job.pop("steps"))
+            everywhere |= variables(job)
+            if "environment" in job:
+                suffix = re.fullmatch(r"\$\{\{[^}]+\}\}(-[a-z]+)?", job["environment"])
+                assert suffix, job["environment"]
+                own |= {(f"{name}{suffix[1] or ''}", variable) for name in NAMES for variable in steps}
+            else:
+                everywhere |= steps
+        everywhere |= variables({key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "jobs"})
+    return everywhere, own
+
+
+def variables(part: Any) -> set[str]:
+    return set(re.findall(r"\bvars\.(\w+)", json.dumps(part, default=str)))
+
+
+def set_by_page(pasted: list[list[str]]) -> dict[tuple[str, str], str]:
+    """Values by GitHub environment, "" for the repository, and name."""
+    found = {}
+    for _, _, name, *flags in (words for words in pasted if words[:2] == ["variable", "set"]):
+        given = dict(zip(flags[::2], flags[1::2], strict=True))
+        found[given.get("--env", ""), name] = given["--body"]
+    return found
+
+
+def test_the_page_s_commands_set_each_variable_that_a_workflow_reads_and_no_other(pasted: list[list[str]]) -> None:
+    everywhere, own = read_by_workflows()
+    assert set(set_by_page(pasted)) == own | {("", name) for name in everywhere}
+    assert not [file for file in WORKFLOWS if "secrets." in file.read_text()]
+    assert not [words for words in pasted if words[0] == "secret"]
+
+
+def test_the_page_s_commands_set_values_that_the_workflows_and_their_roles_understand(pasted: list[list[str]]) -> None:
+    found = set_by_page(pasted)
+    roles = {place: value.removeprefix("the ") for place, value in found.items() if place[1].endswith("_ROLE")}
+    for (environment, variable), output in roles.items():
+        kind, name = variable.split("_")[1].capitalize(), environment.split("-")[0].capitalize()
+        assert output == f"{kind}RoleArn{name if kind == 'Run' else ''}"
+    (stack,) = json.loads((REPOSITORY / "tests" / "infra" / "snapshots" / "delivery.json").read_text()).values()
+    assert set(roles.values()) == {name for name in stack["Outputs"] if "RoleArn" in name}
+    assert found["", "DEPLOY_ON_PUSH"] == "true"
+    assert found["", "NIGHTLY_ENVIRONMENT"] in NAMES
+    assert json.loads(found["", "GC_ENVIRONMENTS"]) == ["prod"]  # of one account: it does for both
+
+
+def test_the_page_s_commands_protect_each_environment_that_a_workflow_names_and_no_other(pasted: list[list[str]]) -> None:
+    """main alone deploys, a tag as well where a deployment may begin with one, and only after a review."""
+    made, allowed = {}, set()
+    for _, *flags in (words for words in pasted if words[0] == "api" and "--method" in words):
+        (place,) = (word for word in flags if word.startswith("repos/"))
+        _, _, _, _, name, *policies = place.split("/")
+        fields = {word.partition("=")[0]: word.partition("=")[2] for flag, word in pairwise(flags) if flag in ("-f", "-F")}
+        if policies == ["deployment-branch-policies"]:
+            allowed.add((name, fields["type"], fields["name"]))
+        else:
+            assert fields["deployment_branch_policy[custom_branch_policies]"] == "true"
+            made[name] = fields.get("reviewers[][id]")
+    _, own = read_by_workflows()
+    assert made == {name: "42" if name in NAMES else None for name, _ in own}
+    tagged = {f"{name}{each}" for name in NAMES for each in ("", "-diff")}
+    assert allowed == {(name, "branch", "main") for name in made} | {(name, "tag", "v*") for name in tagged}
+
+
+def test_environments_are_those_that_workflows_let_choose() -> None:
+    assert tuple(tomllib.loads((REPOSITORY / "infra" / "environments.toml").read_text())) == NAMES
+    for file in WORKFLOWS:
+        inputs = (yaml.safe_load(file.read_text())[True].get("workflow_dispatch") or {}).get("inputs", {})
+        assert "environment" not in inputs or tuple(inputs["environment"]["options"]) == NAMES
+
+
+# --- the targets ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
