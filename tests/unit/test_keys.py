@@ -192,9 +192,10 @@ def test_a_prefix_of_few_names_is_not_looked_at_to_cut_it(monkeypatch: pytest.Mo
     assert (len(store.asked) == 1) == (pieces == 1)
 
 
-@pytest.mark.parametrize("folder", ["_temporary", ".git"])
-def test_the_rest_of_a_large_hidden_folder_is_jumped_over(folder: str) -> None:
-    store = Store([f"{folder}/{place:06}" for place in range(50_000)] + ["a.jpg", f"{folder}0.jpg"])
+@pytest.mark.parametrize("begin", ["_temporary/", ".git/", ".", "._IMG_", "a/._IMG_", "a/.b/c"])
+def test_the_rest_of_many_hidden_names_is_jumped_over(begin: str) -> None:
+    """Also of files, as those that macOS leaves beside others."""
+    store = Store([f"{begin}{place:06}" for place in range(50_000)] + ["a.jpg", "a/b.jpg", "_temporary0.jpg"])
     assert store.listed([Range(ROOT)]) == plainly(store.names)
     assert store.read < 2 * keys.HIDDEN_AT_MOST
 
