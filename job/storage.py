@@ -256,6 +256,15 @@ def opened(file: Place) -> io.IOBase:
     return _Object(file) if isinstance(file, S3Path) else file.open("rb")
 
 
+def read_range(file: Place, start: int, stop: int) -> bytes:
+    """Bytes [start, stop) of a file, wherever it is; at least one."""
+    if isinstance(file, S3Path):
+        return file.read_range(start, stop)
+    with file.open("rb") as source:
+        source.seek(start)
+        return source.read(stop - start)
+
+
 @contextmanager
 def _scratch(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="verger-") as folder:

@@ -21,6 +21,8 @@ from job.errors import JobError, SparkFailed, StorageFailed
 from job.interrupt import interrupted
 from job.worker import spare_worker
 
+TASK_S = 300.0  # after which a task that can stop hands back what is left of its work, for others to do (docs/scaling.md)
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 

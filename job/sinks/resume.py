@@ -37,7 +37,10 @@ from job.sources.stage import Listing, select_rows, write_rows
 from job.storage import Place, duplicate, fetched, opened, place_of, whole
 from job.tasks import run_tasks
 
-TASKS_PER_SLOT = 4  # that read keys, at most: each leaves an array, which each worker fetches
+TASKS_PER_SLOT = (
+    4  # that read keys: each leaves an array, which each worker fetches; more only where one would have more than FILES_PER_TASK
+)
+FILES_PER_TASK = 500  # some 4,096 rows each at most
 FEW_FILES = 64  # of rows, some 4,096 each at most: their keys are a few MB
 HERE_S = 1.0  # about what starting Python workers takes
 KEY_COLUMNS = ("path", "label", "size", "modified", "etag", "listed", "reason")  # those that a file has
@@ -182,7 +185,7 @@ def _read_earlier(
     run: Callable[..., list[Any]], files: Sequence[Place], *, slots: int, settings: str, by_lists: bool, scratch: Place
 ) -> tuple[tuple[str, ...], list[EarlierFile]]:
     """Where the keys of all rows are that were made with `settings`, and the files that have these."""
-    size = max(1, -(-len(files) // (TASKS_PER_SLOT * slots)))
+    size = max(1, min(FILES_PER_TASK, -(-len(files) // (TASKS_PER_SLOT * slots))))
     groups = [(_new_array(scratch), files[start : start + size]) for start in range(0, len(files), size)]
     earlier = list(chain(*run(partial(_read_keys, settings=settings, by_lists=by_lists), groups)))
     return tuple(str(keys) for keys, _ in groups), earlier

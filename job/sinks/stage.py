@@ -29,9 +29,8 @@ from job.sources.readers import open_reader
 from job.sources.reading import read_images
 from job.sources.stage import rows_of
 from job.storage import Place
-from job.tasks import run_tasks
+from job.tasks import TASK_S, run_tasks
 
-TASK_S = 300.0  # after which a task takes no more images, and leaves what is left of its share to others (docs/scaling.md)
 COMPARED_SHARES = 16  # one share in so many measures fast decoding: of photographs a share has only a few
 ROWS_PER_SHEET = 100_000  # of projections in one file: a spreadsheet opens it
 

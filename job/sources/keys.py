@@ -21,7 +21,7 @@ LOOK = 100  # names in one look: so many that begin alike are worth a range of t
 LOOKS_AT_ONCE = 16
 LOOKS_PER_RANGE = 4  # for each one wanted; a level of stems that would take more is not looked at
 PAGE = 1000  # keys in an answer of S3 at most
-HIDDEN_AT_MOST = 1000  # keys read in vain below one hidden folder, before the rest of it is jumped over
+HIDDEN_AT_MOST = 1000  # keys read in vain, before the rest of a hidden folder, or of a folder's names with a dot, is jumped over
 LAST = chr(sys.maxunicode)
 
 # (after, at_once) to the entries below a root whose names, relative to it, come after `after`, in order; fetched so many at once
@@ -60,8 +60,8 @@ def follow(scan: Scan, piece: Range) -> Iterator[Entry]:
                 yield entry
                 continue
             hidden += 1
-            if hidden >= HIDDEN_AT_MOST and folder != name and folder + LAST > name:
-                after = folder + LAST
+            if hidden >= HIDDEN_AT_MOST and (behind_them := _hidden_stem(folder) + LAST) > name:
+                after = behind_them
                 break
 
 
@@ -75,6 +75,12 @@ def hidden_in(name: str) -> str:
             return name[: stop + 1]
         start = stop + 1
     return name if name.startswith(".", start) else ""
+
+
+def _hidden_stem(hidden: str) -> str:
+    """What none but hidden names begin with, of what `hidden_in` found: a folder `_name/`, or all that begins with a dot beside a name."""
+    start = hidden.rstrip("/").rfind("/") + 1
+    return hidden[: start + 1] if hidden.startswith(".", start) else hidden
 
 
 def split(scan: Scan, piece: Range, *, wanted: int) -> list[Range]:

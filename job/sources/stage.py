@@ -8,23 +8,25 @@ import random
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from job.errors import BadManifest, NoImages
-from job.sources.duplicates import find_repeated, write_digests
+from job.sources.duplicates import find_repeated, ranges_for, write_digests
 from job.sources.labels import LabelsFrom, label_of
 from job.sources.listers import Lister, open_lister
 from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
 from job.sources.readers import UNKNOWN, Entry, Labelled, printable
 from job.sources.reading import Image
 from job.storage import Place, fetched, place_of, whole
-from job.tasks import not_too_long, run_tasks
+from job.tasks import TASK_S, not_too_long, run_tasks
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
 TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
 LONG = 200_000  # names listed one after the other, where they can be split further: two hundred requests to S3
-TOLD_EVERY = 1000  # images that are counted: a page of S3's
+TOLD_EVERY = 1000  # images that are counted, and then the clock is looked at: a page of S3's
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 LISTING = pa.schema(
@@ -85,7 +87,7 @@ def list_images(
     run = partial(run_tasks, sc, here_until=here_until)
     parts = list_parts(run, source, slots=sc.defaultParallelism, scratch=scratch, count=count)
     if source.may_repeat:
-        _refuse_repeated(sc, [part.file for part in parts], source)
+        _refuse_repeated(sc, parts, source)
     labels = None if source.classes is None else frozenset(first_labels(parts, source.classes))
     listing = Listing(tuple(select(parts, labels=labels, limit=source.limit)), labels, source.is_list)
     if not listing.images:
@@ -94,12 +96,14 @@ def list_images(
     return listing
 
 
-def _refuse_repeated(sc: SparkContext, files: Sequence[str], source: ImageSource) -> None:
+def _refuse_repeated(sc: SparkContext, parts: Sequence[ListingPart], source: ImageSource) -> None:
     """BadManifest where an image is listed twice."""
-    run_tasks(sc, write_digests, files)
-    ((count, path),) = run_tasks(sc, find_repeated, [files])
-    if count:
-        lists, name = ", ".join(map(printable, source.roots)), printable(os.fsdecode(path))
+    ranges = ranges_for(sum(part.count for part in parts))
+    slices = run_tasks(sc, partial(write_digests, ranges=ranges), [part.file for part in parts])
+    repeated = [found for found in run_tasks(sc, find_repeated, zip(*slices, strict=True)) if found]
+    if repeated:
+        count, name = sum(found.count for found in repeated), printable(os.fsdecode(repeated[0].path))
+        lists = ", ".join(map(printable, source.roots))
         raise BadManifest(f"{lists}: {name} is listed twice; rows that repeat others: {count}", "list each image once")
 
 
@@ -135,21 +139,27 @@ def list_parts(
 ) -> list[ListingPart]:
     """All listing parts of a source. `run` does work over lists of pieces, on executors.
 
-    Where a piece turns out to be long, what is left of it is split anew, and listed in the next round.
+    Where a piece turns out to be long, or a task's time is over, what is left is split anew, and listed in the next round.
+    With a limit one task at a time goes on where the last one stopped: the first N are the same on every machine.
     """
     lister = open_lister(source)
-    work = partial(list_pieces, source=source, scratch=scratch, count=count)
-    if source.limit is not None:  # the first N are the same on every machine, and listing can stop there
-        return run(work, [lister.pieces(wanted=1)])[0].parts
+    wanted, tasks = (PIECES_PER_SLOT * slots, TASKS_PER_SLOT * slots) if source.limit is None else (1, 1)
     parts: list[ListingPart] = []
-    wanted = PIECES_PER_SLOT * slots
     pieces = lister.pieces(wanted=wanted)
     while pieces:
-        done = run(work, _dealt(pieces, most=TASKS_PER_SLOT * slots))
+        work = partial(list_pieces, source=_without(parts, source), scratch=scratch, count=count)
+        done = run(work, _dealt(pieces, most=tasks))
         parts += [part for each in done for part in each.parts]
         rests = [rest for each in done for rest in each.rests]
         pieces = [piece for rest in rests for piece in lister.split(rest, wanted=-(-wanted // len(rests)))]
     return parts
+
+
+def _without(parts: Iterable[ListingPart], source: ImageSource) -> ImageSource:
+    """The source with a limit on what is to be listed beside `parts`, where it has one that listing can stop at."""
+    if source.limit is None or source.classes is not None:
+        return source
+    return replace(source, limit=source.limit - sum(part.count for part in parts))
 
 
 def _dealt(pieces: list[Any], *, most: int) -> list[list[Any]]:
@@ -159,9 +169,9 @@ def _dealt(pieces: list[Any], *, most: int) -> list[list[Any]]:
 
 
 def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listed:
-    """Follows pieces and writes listing parts; runs on an executor, or on the driver where there may be little to do."""
+    """Follows pieces, as far as it gets in its time, and writes listing parts; runs on an executor, or on the driver for a second."""
     rests: list[Any] = []
-    entries = _entries(open_lister(source), pieces, source=source, rests=rests if source.limit is None else None)
+    entries = _entries(open_lister(source), pieces, source=source, rests=rests, ends=monotonic() + TASK_S)
     if source.classes is None:
         entries = islice(entries, source.limit)
     parts = []
@@ -171,17 +181,27 @@ def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, c
     return Listed(parts, rests)
 
 
-def _entries(lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource, rests: list[Any] | None = None) -> Iterator[Entry]:
-    """The images of pieces; of one that is long only the first LONG, where `rests` is there to take what is left of it."""
-    for piece in pieces:
+def _entries(
+    lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource, rests: list[Any] | None = None, ends: float = inf
+) -> Iterator[Entry]:
+    """The images of pieces, in order; where `rests` is there, it takes what is left when a piece is long, or it is that late.
+
+    At least a page of the first piece is followed, so rounds end.
+    """
+    waiting = iter(pieces)
+    for piece in waiting:
         for number, entry in enumerate(lister.follow(piece), 1):
-            if not number % TOLD_EVERY:
-                not_too_long()
             if matches(entry.path, source.include):
                 yield entry
-            if number == LONG and rests is not None and (rest := lister.rest(piece, entry)):
+            if number % TOLD_EVERY:
+                continue
+            not_too_long()
+            long = number >= LONG and source.limit is None  # with a limit nothing else is listed meanwhile
+            if rests is not None and (long or monotonic() >= ends) and (rest := lister.rest(piece, entry)):
                 rests.append(rest)
                 break
+        if rests is not None and monotonic() >= ends:
+            rests.extend(waiting)
 
 
 def _write_part(entries: list[Entry], *, source: ImageSource, scratch: Place) -> ListingPart:

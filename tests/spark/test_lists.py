@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from job.errors import BadManifest
+from job.sources import stage as listing_stage
 from job.storage import whole
 from tests.spark.conftest import add_broken, read, rows
 from tests.spark.test_s3 import put, table
@@ -66,7 +67,9 @@ def test_a_row_that_names_no_image_ends_the_run_with_its_number(job, tmp_path):
         job("featurize", "--images", tmp_path / "manifest.parquet", "--results", tmp_path / "out")
 
 
-def test_an_image_that_is_listed_twice_is_named(job, pictures, tmp_path):
+@pytest.mark.parametrize("ranges", [1, 5])
+def test_an_image_that_is_listed_twice_is_named(job, pictures, tmp_path, monkeypatch, ranges):
+    monkeypatch.setattr(listing_stage, "ranges_for", lambda _rows: ranges)
     (tmp_path / "manifest.parquet").mkdir()
     for place, names in enumerate((["00", "01", "02"], ["03", "01"])):
         paths = [str(pictures / "apple" / f"{name}.png") for name in names]

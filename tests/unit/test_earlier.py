@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from job.sinks import resume
 from job.sinks.earlier import Index, Keys, by_file, keys_of, without_unreadable
 from job.sinks.tables import FAULTS
 from job.sources.readers import UNKNOWN
@@ -121,3 +124,17 @@ def test_rows_are_counted_in_the_file_that_has_them(sizes: list[int], data: st.D
     chosen = np.array([row for row in range(len(files)) if data.draw(st.booleans())], np.int64)
     found, counts = by_file(chosen, np.cumsum([0, *sizes]))
     assert dict(zip(found.tolist(), counts.tolist(), strict=True)) == dict(Counter(files[chosen].tolist()))
+
+
+@pytest.mark.parametrize(("files", "slots", "tasks"), [(0, 1, 0), (1, 4, 1), (64, 2, 8), (100_000, 2, 200), (100_000, 100, 400)])
+def test_a_task_reads_the_keys_of_few_files_however_few_cores_there_are(files: int, slots: int, tasks: int) -> None:
+    read: list[int] = []
+
+    def run(_work: object, groups: list[tuple[Path, list[Path]]]) -> list[Any]:
+        read.extend(len(each) for _, each in groups)
+        return [[] for _ in groups]
+
+    resume._read_earlier(run, [Path("part.parquet")] * files, slots=slots, settings="", by_lists=False, scratch=Path())
+    assert sum(read) == files
+    assert len(read) == tasks
+    assert max(read, default=0) <= resume.FILES_PER_TASK

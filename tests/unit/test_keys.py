@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from job.s3 import client
 from job.sources import keys, s3, stage
 from job.sources.keys import FEW, LAST, LOOK, PAGE, Range, behind, follow, hidden_in, split
-from job.sources.listing import ImageSource, plan_shares
+from job.sources.listing import ImageSource, ListingPart, plan_shares, select
 from job.sources.readers import Entry
 from job.sources.s3 import S3Lister
 from job.sources.stage import Listed, list_parts, rows_of
@@ -166,15 +166,72 @@ def test_what_is_left_of_a_long_range_is_split_anew_and_listed_by_many(tmp_path:
     assert max(second) < 4 * sum(second) / len(second)
 
 
-@pytest.mark.parametrize("limit", [1, 7, 100])
-def test_the_first_images_are_listed_by_one_task_however_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+@given(names=NAMES, after=st.lists(st.integers(0, 9)), page=st.integers(1, 4), pieces=st.integers(1, 6))
+def test_whenever_their_time_is_over_tasks_together_list_each_name_once(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], after: list[int], page: int, pieces: int
+) -> None:
+    """Each task of them a page at least, or its first piece where that has less."""
+    store, lister, scratch = Store(names), S3Lister((ROOT,)), tmp_path_factory.mktemp("parts")
+    times = iter(after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3, "scan", lambda _root, after, at_once: store.scan(after, at_once))
+        patch.setattr(stage, "TOLD_EVERY", page)
+        patch.setattr(keys, "LOOK", 2)
+        left, found = lister.split(Range(ROOT), wanted=pieces), []
+        while left:
+            in_pages(patch, next(times, 0))
+            whole, first = store.listed(left), store.listed(left[:1])
+            done = stage.list_pieces(left, source=ImageSource((ROOT,)), scratch=scratch)
+            listed = sorted(read(done.parts), key=str.encode)
+            assert len(listed) >= min(page, len(first))
+            assert listed + store.listed(done.rests) == whole
+            assert len(done.rests) < len(left) or done.rests != left
+            left = done.rests
+            found += listed
+    assert found == plainly(names)
+
+
+def in_pages(patch: pytest.MonkeyPatch, pages: int) -> None:
+    """A task's time is over when the clock has been looked at so often after it began."""
+    clock = iter([0.0] * (pages + 1))
+    patch.setattr(stage, "monotonic", lambda: next(clock, stage.TASK_S))
+
+
+def read(parts: Iterable[ListingPart]) -> list[str]:
+    return [row.path.removeprefix(f"{ROOT}/") for share in plan_shares(parts, slots=1) for row in rows_of(share)]
+
+
+def test_a_task_whose_time_is_over_hands_on_what_it_has_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store([f"{folder}/{place:04}" for folder in "abc" for place in range(3_000)])
+    monkeypatch.setattr(s3, "scan", lambda _root, after, at_once: store.scan(after, at_once))
+    in_pages(monkeypatch, 4)  # three, a look between two pieces, and one
+    pieces = [Range(ROOT, until="a0"), Range(ROOT, "a0", "b0"), Range(ROOT, "b0")]
+    done = stage.list_pieces(pieces, source=ImageSource((ROOT,)), scratch=tmp_path)
+    assert sorted(read(done.parts)) == store.names[:4_000]
+    assert done.rests == [Range(ROOT, "b/0999", "b0"), pieces[2]]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 100])
+@pytest.mark.parametrize("pages", [0, 2, 1000])
+@pytest.mark.parametrize("classes", [None, 1])
+def test_the_first_images_are_listed_by_one_task_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, pages: int, classes: int | None
+) -> None:
     store = Store([f"{place:03}" for place in range(50)])
     monkeypatch.setattr(s3, "scan", lambda _root, after, at_once: store.scan(after, at_once))
     monkeypatch.setattr(stage, "LONG", 3)
-    source = ImageSource((ROOT,), limit=limit)
-    parts = list_parts(lambda work, tasks: list(map(work, tasks)), source, slots=16, scratch=tmp_path, count=lambda _: None)
-    found = [row.path.removeprefix(f"{ROOT}/") for share in plan_shares(parts, slots=1) for row in rows_of(share)]
-    assert sorted(found) == store.names[:limit]
+    monkeypatch.setattr(stage, "TOLD_EVERY", 3)
+
+    def run(work: Callable[[list[Range]], Listed], tasks: list[list[Range]]) -> list[Listed]:
+        in_pages(monkeypatch, pages)
+        (task,) = tasks
+        return [work(task)]
+
+    source = ImageSource((ROOT,), limit=limit, classes=classes)
+    parts = list_parts(run, source, slots=16, scratch=tmp_path, count=lambda _: None)
+    assert len(parts) == (1 if pages == 1000 else -(-(min(limit, 50) if classes is None else 50) // (3 * (pages + 1))))
+    assert sorted(read(select(parts, labels=None if classes is None else frozenset({"photos"}), limit=limit))) == store.names[:limit]
+    assert classes or sum(part.count for part in parts) == min(limit, 50), "and no more than these"
 
 
 def test_a_small_prefix_stays_one_range_after_one_look() -> None:
@@ -192,9 +249,10 @@ def test_a_prefix_of_few_names_is_not_looked_at_to_cut_it(monkeypatch: pytest.Mo
     assert (len(store.asked) == 1) == (pieces == 1)
 
 
-@pytest.mark.parametrize("folder", ["_temporary", ".git"])
-def test_the_rest_of_a_large_hidden_folder_is_jumped_over(folder: str) -> None:
-    store = Store([f"{folder}/{place:06}" for place in range(50_000)] + ["a.jpg", f"{folder}0.jpg"])
+@pytest.mark.parametrize("begin", ["_temporary/", ".git/", ".", "._IMG_", "a/._IMG_", "a/.b/c"])
+def test_the_rest_of_many_hidden_names_is_jumped_over(begin: str) -> None:
+    """Also of files, as those that macOS leaves beside others."""
+    store = Store([f"{begin}{place:06}" for place in range(50_000)] + ["a.jpg", "a/b.jpg", "_temporary0.jpg"])
     assert store.listed([Range(ROOT)]) == plainly(store.names)
     assert store.read < 2 * keys.HIDDEN_AT_MOST
 

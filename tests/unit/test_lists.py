@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from job import cli, s3
 from job.errors import BadManifest, JobError, UsageError
-from job.sources import duplicates, reading, tables
+from job.sources import duplicates, reading, stage, tables
+from job.sources.duplicates import Repeated
 from job.sources.inventory import InventoryLister
 from job.sources.listers import open_lister
 from job.sources.listing import ImageSource, first_labels, plan_shares, select
@@ -28,7 +29,7 @@ from job.sources.manifest import ManifestLister, resolve
 from job.sources.readers import UNKNOWN, AnyReader, Data, Entry, Found, Labelled, kind_of, open_reader
 from job.sources.reading import Image, read_images
 from job.sources.stage import count_images, list_parts, rows_of
-from job.storage import S3Path, whole
+from job.storage import S3Path, read_range, whole
 
 Rows = dict[str, Sequence[Any]]
 
@@ -313,28 +314,83 @@ def test_a_row_that_names_no_image_is_told_by_its_number(tmp_path: Path, path: s
 PATHS = st.lists(st.lists(st.binary(min_size=1, max_size=2), max_size=8), max_size=5)
 
 
-@given(parts=PATHS, bits=st.sampled_from([2, 64]))
+@given(parts=PATHS, bits=st.sampled_from([2, 64]), per_range=st.integers(1, 50))
 def test_a_path_that_is_listed_twice_is_found_wherever_it_is(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[list[bytes]], bits: int
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[bytes]], bits: int, per_range: int
 ) -> None:
-    """Also where digests of unlike paths are alike, as those of two bits must be."""
-    folder, files = tmp_path_factory.mktemp("parts"), []
-    with pytest.MonkeyPatch.context() as patch:
-        whole_digests = duplicates.digests
-        patch.setattr(duplicates, "digests", lambda paths: whole_digests(paths) % np.uint64(2**bits - 1))
-        for place, paths in enumerate(parts):
-            table = pa.table({"path": pa.array(paths, pa.binary())})
-            files.append(str(folder / f"{place}.arrow"))
-            with pa.ipc.new_file(files[-1], table.schema) as writer:
-                writer.write_table(table)
-            duplicates.write_digests(files[-1])
-        count, path = duplicates.find_repeated(files)
+    """In one range of digests or in many, and where digests of unlike paths are alike, as those of two bits must be."""
+    files = [listing_part(tmp_path_factory.mktemp("parts") / "part.arrow", paths) for paths in parts]
     counted = Counter(path for paths in parts for path in paths)
     repeated = {path for path, times in counted.items() if times > 1}
-    assert bool(count) == bool(repeated)
-    assert not count or path in repeated
+    with pytest.MonkeyPatch.context() as patch:
+        whole_digests = duplicates.digests
+        patch.setattr(duplicates, "digests", lambda paths: whole_digests(paths) >> np.uint64(64 - bits) << np.uint64(64 - bits))
+        patch.setattr(duplicates, "ROWS_PER_RANGE", per_range)
+        one, many = repeated_in(files, ranges=1), repeated_in(files, ranges=duplicates.ranges_for(counted.total()))
+    assert bool(many) == bool(one) == bool(repeated)
+    assert not repeated or many[0].path == one[0].path, "the same one, however it was found"
+    assert {found.path for found in many} <= repeated
     if bits == 64:
-        assert count == counted.total() - len(counted)
+        assert sum(found.count for found in many) == sum(found.count for found in one) == counted.total() - len(counted)
+
+
+def listing_part(file: Path | S3Path, paths: Sequence[bytes]) -> str:
+    table = pa.table({"path": pa.array(paths, pa.binary())})
+    with whole(file) as half, pa.ipc.new_file(half, table.schema) as writer:
+        writer.write_table(table)
+    return str(file)
+
+
+def repeated_in(files: Sequence[str], *, ranges: int) -> list[Repeated]:
+    slices = [duplicates.write_digests(file, ranges=ranges) for file in files]
+    return [found for each in zip(*slices, strict=True) if (found := duplicates.find_repeated(each))]
+
+
+def test_a_task_compares_only_the_digests_of_its_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [listing_part(tmp_path / f"{part}.arrow", [b"%d/%d" % (part, row) for row in range(1000)]) for part in range(5)]
+    ranges = list(zip(*(duplicates.write_digests(file, ranges=4) for file in files), strict=True))
+    loaded: list[int] = []
+
+    def counted(file: Path | S3Path, start: int, stop: int) -> bytes:
+        loaded.append((stop - start) // 8)
+        return read_range(file, start, stop)
+
+    monkeypatch.setattr(duplicates, "read_range", counted)
+    for each in ranges:
+        loaded.clear()
+        assert duplicates.find_repeated(each) is None
+        assert 1100 < sum(loaded) < 1400, "a quarter of 5,000, about"
+
+
+def test_a_list_of_usual_length_is_compared_by_one_task() -> None:
+    assert [duplicates.ranges_for(rows) for rows in (0, 1, 8_000_000, 8_000_001, 100_000_000)] == [0, 1, 1, 2, 13]
+
+
+def test_digests_of_parts_in_s3_are_read_by_ranges(bucket: S3Path) -> None:
+    files = [listing_part(bucket / f"{part}.arrow", [b"%d" % row for row in range(part, 8 + part, 2)]) for part in range(3)]
+    found = repeated_in(files, ranges=3)
+    assert sum(each.count for each in found) == 3
+    assert {each.path for each in found} <= {b"2", b"4", b"6"}
+
+
+@pytest.mark.parametrize("under", ["disk", "lists"])
+def test_walks_and_row_groups_are_followed_to_their_ends_and_what_has_not_begun_is_handed_on(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, under: str
+) -> None:
+    """Nothing tells a walk of a disk, or some row groups, where another is to go on."""
+    monkeypatch.setattr(stage, "TOLD_EVERY", 1)
+    monkeypatch.setattr(stage, "TASK_S", 0)
+    monkeypatch.setattr(tables, "ROWS_PER_PIECE", 1)
+    root = str(photos)
+    if under == "lists":
+        root = write(photos / "manifest.parquet", {"path": [str(file) for file in sorted(photos.rglob("*.jpg"))]}, groups=5)
+    source = ImageSource((root,), include=("*.jpg",))
+    pieces = open_lister(source).pieces(wanted=2)
+    assert len(pieces) == 2
+    done = stage.list_pieces(pieces, source=source, scratch=photos.parent / "scratch")
+    assert [part.count for part in done.parts] == [5]
+    assert done.rests == pieces[1:]
+    assert len(rows_listed(source, scratch=photos.parent / "scratch")) == 10
 
 
 # --- inventories ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ from job import s3
 from job.pca import dataset
 from job.pca import stage as pca_stage
 from job.pca.moments import moments_of, save_moments
+from job.sinks import resume
+from job.sinks import stage as sinks_stage
+from job.sources import duplicates, stage
 from tests.conftest import REPOSITORY
 
 PRICE = PRICES["us-east-1"]
@@ -92,6 +95,22 @@ def test_its_constants_are_those_that_benches_printed() -> None:
         f" {1e3 * scaling.MERGE_S:.2f} ms a file of moments, {1e6 * scaling.KEY_S:.2f} ms a thousand keys"
     )
     assert driver in page
+
+
+def test_the_page_says_how_long_bounded_tasks_wait_for_s3() -> None:
+    page = (REPOSITORY / "docs" / "scaling.md").read_text()
+    assert f"| keys of earlier rows | {resume.FILES_PER_TASK} files of some 4,096 rows, seven requests each |" in page
+    requests = len(["footer", *resume.KEY_COLUMNS]) - 1  # only faults have a reason
+    assert requests == 7
+    for task, seconds in [
+        ("keys of earlier rows", resume.FILES_PER_TASK * requests * scaling.GET_LATENCY_S),
+        ("comparing them", 100_000_000 / stage.ROWS_PER_PART / duplicates.READ_AHEAD * scaling.GET_LATENCY_S),
+        ("moments", pca_stage.MOST_ROWS_PER_TASK * scaling.FEATURES_BYTES / scaling.CONNECTION),
+        ("projections", sinks_stage.ROWS_PER_SHEET * scaling.FEATURES_BYTES / scaling.CONNECTION),
+    ]:
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {task} |")]
+        assert f"| {seconds:.0f} s" in line
+    assert f"| {scaling.MOMENTS_BYTES / scaling.CONNECTION:.1f} s a file |" in page
 
 
 @pytest.mark.parametrize("flags", [(), ("--prefixes", "1")])
