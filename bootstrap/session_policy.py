@@ -17,7 +17,7 @@ from job.submission import Deployment, values_of
 
 MOST_LETTERS = 2048  # of a policy in StartJobRun (botocore, PolicyDocument)
 READ, WRITE, LIST = "s3:GetObject", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "s3:ListBucket"
-FLATBUFFER = ".tflite"
+FLATBUFFER, ZIPPED = ".tflite", ".zip"
 
 
 def session_policy(deployment: Deployment, arguments: Sequence[str]) -> str:
@@ -25,7 +25,8 @@ def session_policy(deployment: Deployment, arguments: Sequence[str]) -> str:
     partition = deployment.job_role_arn.split(":")[1]
     reads, [results] = _reads(arguments), locations_in(values_of(arguments, "--results")[-1:])
     logs = Location(deployment.bucket, f"{LOGS}/applications/{deployment.application_id}")
-    built = locations_in([deployment.entry_point, deployment.job_package, deployment.model, deployment.environment_archive])
+    zipped = [model for model in values_of(arguments, "--model")[-1:] if model.endswith(ZIPPED)]
+    built = locations_in([deployment.entry_point, deployment.job_package, deployment.environment_archive, *zipped])
     objects = [(each.bucket, each.key) for each in built] + [(each.bucket, each.prefix + "*") for each in reads or ()]
     narrowed = [_allow(READ, [_arn(partition, *each) for each in objects]), *_listings(partition, [*(reads or ()), results])]
     statements = [
@@ -63,7 +64,7 @@ def _reads(arguments: Sequence[str]) -> list[Location] | None:
     images, others = values_of(arguments, "--images"), [*values_of(arguments, "--with"), *values_of(arguments, "--features")]
     if any(map(is_list, images)):
         return None
-    models = locations_in(values_of(arguments, "--model")[-1:])
+    models = locations_in(model for model in values_of(arguments, "--model")[-1:] if not model.endswith(ZIPPED))
     # The card lies beside the flatbuffer
     return [*locations_in([*images, *others]), *(each.folder if each.key.endswith(FLATBUFFER) else each for each in models)]
 

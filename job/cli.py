@@ -170,7 +170,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of such a list only the images in this folder; repeatable (default: all)",
     )
-    add("--model", required=True, metavar="FILE", help="compiled network, by python -m bootstrap compile (required)")
+    add("--model", required=True, metavar="FILE", help="compiled network, by python -m bootstrap compile, or a zip of one (required)")
     add(
         "--engine",
         choices=("litert", "keras"),

@@ -11,8 +11,7 @@ from typing import Any
 
 from job.contract import ENVIRONMENT_PYTHON, IMAGES, RESULTS, Card
 
-# Archives are unpacked into the working folder of the driver and of each executor, under these names.
-ENVIRONMENT_ALIAS, MODEL_ALIAS = "environment", "model"
+ENVIRONMENT_ALIAS = "environment"  # the folder of driver and executors that the archive of packages is unpacked to
 QUOTED = ("name", "tags", "retry-policy", "job-driver", "execution-iam-policy")  # flags of the AWS CLI whose values need it
 PYTHON = f"./{ENVIRONMENT_ALIAS}/{ENVIRONMENT_PYTHON}"
 
@@ -59,11 +58,11 @@ class Deployment(Card):
 
     @property
     def properties(self) -> dict[str, str]:
-        """Spark properties of a run. They pin code, model and packages: a deployment meanwhile changes nothing for it."""
+        """Spark properties of a run. They pin code and packages, as --model does the network: a deployment meanwhile changes nothing."""
         return {
             "spark.submit.pyFiles": self.job_package,
-            # Executors unpack the model too, and use the copy that the driver sends them, as on any cluster (job.tasks.ship_files)
-            "spark.archives": f"{self.environment_archive}#{ENVIRONMENT_ALIAS},{self.model}#{MODEL_ALIAS}",
+            # Not the model: executors would fetch it here, and once more from the driver (job.tasks.ship_files)
+            "spark.archives": f"{self.environment_archive}#{ENVIRONMENT_ALIAS}",
             "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
             "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
             "spark.executorEnv.PYSPARK_PYTHON": PYTHON,
@@ -78,7 +77,7 @@ def run_arguments(deployment: Deployment, *, results: str, further: Sequence[str
     """The job's command line, with results under `results`, a name: for all images of the bucket, unless `further` names others."""
     bucket = f"s3://{deployment.bucket}"
     images = [] if values_of(further, "--images") else ["--images", f"{bucket}/{IMAGES}/"]
-    return ["run", *images, "--results", f"{bucket}/{RESULTS}/{results}/", "--model", f"{MODEL_ALIAS}/", *further]
+    return ["run", *images, "--results", f"{bucket}/{RESULTS}/{results}/", "--model", deployment.model, *further]
 
 
 def values_of(arguments: Sequence[str], flag: str) -> list[str]:

@@ -6,12 +6,14 @@ import atexit
 import functools
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from job.features import keras, litert
 from job.features.litert import Embed, Features
 from job.features.precision import kept_bits
 from job.sources.reading import Image
-from job.storage import Place, S3Path, place_of
+from job.storage import Place, S3Path, fetched, place_of
 
 COPY_HINT = "Spark has tried it on other workers too; run again, and look at that machine's disk where it stays"
 
@@ -60,7 +62,7 @@ class Network:
 
 
 def open_network(model: Place, *, engine: Engine) -> Network:
-    """The model in `model`, a file or the folder it was compiled into, checked against its card. BadModel otherwise."""
+    """The model in `model`, checked against its card: a file, the folder it was compiled into, or a zip of that. BadModel otherwise."""
     hint = "python -m bootstrap compile makes a model"
     try:
         flatbuffer = _brought_here(_flatbuffer_of(model), keras_too=engine == "keras")
@@ -93,6 +95,8 @@ def _check_copy(file: Path, digest: str) -> None:
 
 
 def _flatbuffer_of(model: Place) -> Place:
+    if model.name.endswith(".zip"):
+        model = _unpacked(model)
     if (isinstance(model, S3Path) and model.name.endswith(".tflite")) or not model.is_dir():  # who may read it need not list
         return model
     found = sorted(map(str, model.glob("*.tflite")))
@@ -106,12 +110,31 @@ def _brought_here(flatbuffer: Place, *, keras_too: bool) -> Path:
     """The flatbuffer with its card beside it, on this machine until this process ends."""
     if isinstance(flatbuffer, Path):
         return flatbuffer
-    folder = Path(tempfile.mkdtemp(prefix="verger-model-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _own_folder()
     here = folder / flatbuffer.name
     for name in (here.name, card_of(here).name, *([KERAS_MODEL] if keras_too else [])):
         flatbuffer.with_name(name).download(folder / name)
     return here
+
+
+@functools.cache  # as above
+def _unpacked(packed: Place) -> Path:
+    folder = _own_folder()
+    try:
+        with fetched(packed) as file, ZipFile(file) as archive:
+            archive.extractall(folder)
+    except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:
+        raise BadModel(
+            f"{packed} is no zip of a model, or damaged: {error}", "python -m bootstrap doctor looks at the one deployed"
+        ) from error
+    return folder
+
+
+def _own_folder() -> Path:
+    """A folder that is there until this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="verger-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,11 @@ from zipfile import ZipFile
 import pytest
 
 from bootstrap.environment.wheels import MACHINES
-from job.contract import ENVIRONMENT_ARCHIVE
+from infra.zips import zip_files
+from job.contract import ENVIRONMENT_ARCHIVE, card_of
 from job.releases import DEFAULT_RELEASE
-from job.submission import ENVIRONMENT_ALIAS, MODEL_ALIAS, PYTHON
+from job.storage import Place
+from job.submission import ENVIRONMENT_ALIAS, PYTHON
 from tests.artifact.conftest import build, turn_to_python_here
 from tests.conftest import REPOSITORY, lacking
 from tests.spark.conftest import MODEL, add_broken, picture
@@ -26,17 +28,18 @@ from tests.standalone import Cluster, standalone
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What is uploaded, and a driver's folder, where EMR has unpacked the archives."""
+    """What is uploaded, and a driver's folder, where EMR has unpacked the packages."""
 
     entry: Path
     package: Path
     archive: Path
+    model: Path
     driver: Path
 
-    def submit(self, cluster: Cluster, *arguments: object, confs: Sequence[str] = ()) -> subprocess.Popen[str]:
+    def submit(self, cluster: Cluster, *arguments: object, model: Place | None = None, confs: Sequence[str] = ()) -> subprocess.Popen[str]:
         """The job on the cluster, with the flags of job.submission: packages and interpreter from the archive, code from the zip."""
         flags = ("--py-files", self.package, "--archives", f"{self.archive}#{ENVIRONMENT_ALIAS}", self.entry)
-        words = (*flags, *map(str, arguments), "--model", f"{MODEL_ALIAS}/")
+        words = (*flags, *map(str, arguments), "--model", str(model or self.model))
         python = {"PYSPARK_DRIVER_PYTHON": PYTHON, "PYSPARK_PYTHON": PYTHON}
         return cluster.submit(*words, confs=[f"spark.executorEnv.PYSPARK_PYTHON={PYTHON}", *confs], cwd=self.driver, **python)
 
@@ -52,8 +55,8 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> Upload:
     driver = home / "driver"
     (driver / ENVIRONMENT_ALIAS).mkdir(parents=True)
     archive = environment(home, unpacked=driver / ENVIRONMENT_ALIAS)
-    shutil.copytree(MODEL.parent, driver / MODEL_ALIAS)
-    return Upload(entry, package, archive, driver)
+    model = zip_files([MODEL, card_of(MODEL)], base=MODEL.parent, out=home / "model.zip")
+    return Upload(entry, package, archive, model, driver)
 
 
 def environment(home: Path, *, unpacked: Path) -> Path:

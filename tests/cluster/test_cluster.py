@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
 from job.contract import SUMMARY
+from job.storage import S3Path
 from job.submission import PYTHON
 from tests.cluster.conftest import Upload, photographs
+from tests.s3 import Server
 from tests.spark.conftest import MODEL, ended, grid_means, process, read, rows
 from tests.spark.test_resume import by_path, rows_done, until
-from tests.standalone import Cluster, kill_families, standalone
+from tests.standalone import Cluster, Worker, kill_families, standalone
 
 PATIENCE_S = 180
 LIVES = 4
@@ -60,10 +63,32 @@ def test_a_cluster_gives_what_this_machine_gives(cluster: Cluster, upload: Uploa
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(rows(read(there / "projections"), "projection"), rows(read(here / "projections"), "projection"), atol=1e-6)
     assert json.loads((there / SUMMARY).read_text())["featurize"]["spark"] == {"master": cluster.url, "slots": 2}
-    for worker in cluster.workers:
-        (folder,) = max((worker.home / "work").iterdir()).iterdir()  # of the last application: app-TIME-NUMBER
+    for folder in map(executor_folder, cluster.workers):
         assert (folder / PYTHON).exists(), "packages were sent to each executor"
         assert (folder / "job.zip").is_file(), "so was the job"
+
+
+def executor_folder(worker: Worker) -> Path:
+    """The working folder of the worker's executor for the last application, which had one."""
+    (folder,) = max((worker.home / "work").iterdir()).iterdir()  # app-TIME-NUMBER
+    return folder
+
+
+def test_a_run_fetches_the_model_once_and_sends_it_once_to_each_executor(
+    cluster: Cluster, upload: Upload, mixed: Path, bucket: S3Path, s3_server: Server, tmp_path: Path
+) -> None:
+    model = bucket / "model" / "digest.zip"
+    model.upload(upload.model)
+    s3_server.door.open()
+    words = ("run", "--images", mixed, "--results", tmp_path / "results")
+    with ended(upload.submit(cluster, *words, model=model)) as running:
+        out, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, out + err[-3000:]
+    assert s3_server.door.seen == {("GET", f"/{model.bucket}/{model.key}"): 1}
+    for folder in map(executor_folder, cluster.workers):
+        fetched = re.findall(rf"Executor: Fetching (\S+{MODEL.name}) ", (folder / "stderr").read_text())
+        assert [urlsplit(each).scheme for each in fetched] == ["spark"], "from the driver"
+        assert (folder / MODEL.name).read_bytes() == MODEL.read_bytes()
 
 
 def test_an_executor_that_is_killed_is_replaced_and_its_images_are_read_again(

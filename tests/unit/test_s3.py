@@ -8,6 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from infra.zips import zip_files
 from job import s3
 from job.contract import FEATURIZE_CARD, SUCCESS
 from job.errors import BadFeatures, BadModel, NoImages, StorageFailed
@@ -509,6 +514,36 @@ def test_a_network_in_s3_is_brought_here_with_its_card(bucket: S3Path, named: bo
     network = open_network(folder / "model.tflite" if named else folder, engine="litert")
     assert network.flatbuffer.read_bytes() == (MODEL / "model.tflite").read_bytes()
     assert network.card.feature_length == 48
+
+
+def test_a_zip_of_a_network_is_brought_here_once_and_without_a_listing(bucket: S3Path, s3_server: Server, tmp_path: Path) -> None:
+    packed = bucket / "model" / "digest.zip"
+    packed.upload(zip_files([MODEL / "model.tflite", MODEL / "model.json"], base=MODEL, out=tmp_path / "model.zip"))
+    s3_server.door.open()
+    here, again = (open_network(packed, engine="litert") for _ in range(2))
+    assert here == again == replace(open_network(MODEL, engine="litert"), flatbuffer=here.flatbuffer)
+    assert here.flatbuffer.read_bytes() == (MODEL / "model.tflite").read_bytes()
+    assert s3_server.door.seen == {("GET", f"/{bucket.bucket}/model/digest.zip"): 1}
+
+
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_of_a_damaged_zip_comes_the_network_or_a_failure(tmp_path_factory: pytest.TempPathFactory, position: float, bit: int) -> None:
+    """The network where nothing reads what is damaged, such as a date."""
+    file = tmp_path_factory.mktemp("damaged") / "model.zip"
+    data = bytearray(zip_files([MODEL / "model.tflite", MODEL / "model.json"], base=MODEL, out=file).read_bytes())
+    data[int(position * len(data))] ^= 1 << bit
+    file.write_bytes(data)
+    with suppress(BadModel):
+        assert open_network(file, engine="litert").digests == open_network(MODEL, engine="litert").digests
+
+
+@pytest.mark.parametrize("data", [b"", b"no zip", None])
+def test_what_is_no_zip_is_refused_by_name(tmp_path: Path, data: bytes | None) -> None:
+    file = tmp_path / "model.zip"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(BadModel, match=f"{file}"):
+        open_network(file, engine="litert")
 
 
 def test_a_network_that_is_named_needs_no_listing(bucket: S3Path, s3_server: Server) -> None:

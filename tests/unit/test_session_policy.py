@@ -71,6 +71,7 @@ def test_folders_that_the_command_line_names_are_read_instead() -> None:
     assert may(made, "GetObject", "arn:aws:s3:::more/1.jpg")
     assert may(made, "ListBucket", "arn:aws:s3:::more", s3_prefix="x")
     assert may(made, "GetObject", "arn:aws:s3:::photos/models/7/model.json"), "the card, which lies beside the flatbuffer"
+    assert not may(made, "GetObject", f"{ASSETS.replace('s3://', 'arn:aws:s3:::')}/3.zip"), "the model that is deployed"
     assert not may(made, "GetObject", "arn:aws:s3:::photos/2025/1.jpg")
     assert not may(made, "GetObject", f"{BUCKET}/images/1.jpg")
 

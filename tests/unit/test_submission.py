@@ -57,7 +57,12 @@ def test_images_that_are_named_are_read_instead_of_the_buckets():
 def test_a_run_pins_the_files_that_it_starts_with():
     pinned = confs(REQUEST)
     assert pinned["spark.submit.pyFiles"] == DEPLOYED.job_package
-    assert pinned["spark.archives"] == f"{DEPLOYED.environment_archive}#environment,{DEPLOYED.model}#model"
+    arguments = REQUEST["jobDriver"]["sparkSubmit"]["entryPointArguments"]
+    assert arguments[arguments.index("--model") + 1] == DEPLOYED.model
+
+
+def test_executors_unpack_the_packages_and_no_model_which_the_driver_sends_them():
+    assert confs(REQUEST)["spark.archives"] == f"{DEPLOYED.environment_archive}#environment"
 
 
 def test_driver_and_executors_run_the_python_of_the_archive_in_the_deployments_region():
