@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import boto3
 
 from bootstrap.errors import BootstrapError
-from bootstrap.rehearsal import leash
+from bootstrap.rehearsal.leash import leashed
 from bootstrap.rehearsal.local import DUMMY, REGION, local_environment, refuse_unless_local
 from bootstrap.rehearsal.workspace import REPOSITORY
 
 STOP_S = 20
-LAST = 15  # lines of what a stand-in says that does not start
+LOOK_S = 1.0  # between looks at whether the stand-in is still there, while a command runs
+LAST = 15  # lines of what a stand-in says that does not start, or does not go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class StandIn:
     """A stand-in that runs, at `endpoint`. scratch: where commands put what is temporary, None for where they would anyway."""
 
     endpoint: str
+    process: subprocess.Popen[str]
     scratch: Path | None = None
 
     @property
@@ -43,11 +46,11 @@ class StandIn:
         return session.client(service, endpoint_url=self.endpoint)
 
     def run(self, command: Sequence[str], *, cwd: Path, more: Mapping[str, str] | None = None) -> str:
-        """What a command prints on stdout. BootstrapError with its last words where it fails. It ends with this process."""
+        """What a command prints on stdout. BootstrapError with its last words where it fails. It ends with us or the stand-in."""
         environment = self.environment | dict(more or {})
         refuse_unless_local(environment)
-        with _leashed(command, cwd=cwd, env=environment) as process:
-            out, err = process.communicate()
+        with leashed(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            out, err = self._hear(process)
         if process.returncode:
             said = f"{out}\n{err}".splitlines()
             last = " ".join(line.strip() for line in said[-40:] if "FAILED" in line or "rror" in line or "ROLLBACK" in line)
@@ -55,21 +58,12 @@ class StandIn:
             raise BootstrapError(f"{' '.join(command[:3])} … ended with {process.returncode}: {last}", hint)
         return out
 
-
-@contextmanager
-def _leashed(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A command that ends with the block, or with this process, however that ends, and whatever it has started with it."""
-    end, held = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-I", leash.__file__, *command],
-        cwd=cwd, env=env, stdin=end, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    os.close(end)
-    with process:
-        try:
-            yield process
-        finally:
-            os.close(held)  # it ends, if it has not
+    def _hear(self, command: subprocess.Popen[str]) -> tuple[str, str]:
+        """What a command has said once it has ended; BootstrapError once the stand-in has, for which some would wait long."""
+        while self.process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                return command.communicate(timeout=LOOK_S)
+        raise BootstrapError("there is no stand-in any more")
 
 
 def _temporary(folder: Path | None) -> dict[str, str]:
@@ -84,6 +78,8 @@ def stand_in(*, log: Path, owns: Path | None = None) -> Iterator[StandIn]:
     """A stand-in for as long as the block lasts. It ends with this process too, however that ends: its standard input closes.
 
     owns  a folder that it then discards, with all that is temporary in it
+
+    BootstrapError where it does not start, and in the place of one from the block where it has ended meanwhile.
     """
     scratch = owns / "tmp" if owns else None
     if scratch:
@@ -105,11 +101,11 @@ def stand_in(*, log: Path, owns: Path | None = None) -> Iterator[StandIn]:
     try:
         endpoint = process.stdout.readline().strip()
         if not endpoint:
-            said = log.read_text().strip().splitlines() or ["it says nothing"]
+            said = _last(log) or ["it says nothing"]
             problem = next((line for line in reversed(said) if "Error" in line), said[-1])
-            raise BootstrapError(f"the stand-in did not start: {problem}", "make setup installs what it needs", lines=said[-LAST:])
-        with _only(endpoint):
-            yield StandIn(endpoint, scratch)
+            raise BootstrapError(f"the stand-in did not start: {problem}", "make setup installs what it needs", lines=said)
+        with _only(endpoint), _blamed(process, log):
+            yield StandIn(endpoint, process, scratch)
     finally:
         process.stdin.close()
         try:
@@ -118,6 +114,22 @@ def stand_in(*, log: Path, owns: Path | None = None) -> Iterator[StandIn]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+@contextmanager
+def _blamed(process: subprocess.Popen[str], log: Path) -> Iterator[None]:
+    """A stand-in that has ended is why what is done with it fails, whatever that says."""
+    try:
+        yield
+    except BootstrapError as error:
+        if (code := process.poll()) is None:
+            raise
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        raise BootstrapError(f"the stand-in {how} while it was needed", f"what it said is in {log}", lines=_last(log)) from error
+
+
+def _last(log: Path) -> list[str]:
+    return log.read_text().strip().splitlines()[-LAST:]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 It prints its endpoint as its first line, keeps everything in memory and in one temporary folder, and ends, with the runs that it
 started, at SIGTERM, at SIGINT, or when its standard input closes: that is when whoever started it is gone, even by SIGKILL.
-A folder that is its argument is its to discard then.
+A folder that is its argument is its to discard in the last case.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from bootstrap.rehearsal.remains import discard
 
 
 def main(owned: Sequence[str]) -> int:
+    let_go = threading.Event()
     try:
-        _serve()
+        _serve(let_go)
     finally:
-        for folder in owned:
+        for folder in owned if let_go.is_set() else ():
             discard(Path(folder))
     return 0
 
 
-def _serve() -> None:
+def _serve(let_go: threading.Event) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Tried to parse AWS::CDK::Metadata")
     with tempfile.TemporaryDirectory(prefix="verger-rehearsal-") as folder:
@@ -55,7 +56,7 @@ def _serve() -> None:
         tagging.install()
         simulator.install()
         resources.install(service)
-        _end_with_parent(server.shutdown)
+        _end_with_parent(server.shutdown, let_go)
         print(endpoint, flush=True)
         try:
             server.serve_forever()
@@ -64,14 +65,15 @@ def _serve() -> None:
             server.server_close()
 
 
-def _end_with_parent(shutdown: object) -> None:
-    """Has the server end at a signal, and at the end of standard input."""
+def _end_with_parent(shutdown: object, let_go: threading.Event) -> None:
+    """Has the server end at a signal, and at the end of standard input, where it is let go."""
 
     def end(_number: int = 0, _frame: FrameType | None = None) -> None:
         threading.Thread(target=shutdown, daemon=True).start()  # type: ignore[arg-type]  # it waits for the loop that runs here
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # nobody writes: it returns at the end, and holds no lock of sys.stdin that an exit at a signal would want
+        let_go.set()
         end()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -91,59 +92,89 @@ def test_the_stand_in_ends_with_its_parent(number: signal.Signals) -> None:
     parent.send_signal(number)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
-    while is_alive(child):
-        assert time.monotonic() < deadline, "the stand-in goes on without its parent"
-        time.sleep(0.1)
+    wait_for(lambda: not is_alive(child), lambda: "the stand-in goes on without its parent")
 
 
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(
     ("step", "number"),
-    [("build", signal.SIGTERM), ("build", signal.SIGKILL), ("cdk deploy", signal.SIGKILL), ("follow", signal.SIGKILL)],
+    [
+        ("build", signal.SIGTERM),
+        ("build", signal.SIGKILL),
+        ("cdk deploy", signal.SIGKILL),
+        ("follow", signal.SIGKILL),
+        ("follow", signal.SIGINT),
+    ],
 )
 def test_a_rehearsal_that_is_killed_leaves_neither_a_process_nor_a_folder(step: str, number: signal.Signals, tmp_path: Path) -> None:
     """While packages are fetched, while the CDK CLI runs, and while Spark does."""
     process = rehearsal(tmp_path)
-    assert process.stderr
-    while (said := process.stderr.readline()) != f"{step} …\n":
-        assert said.endswith(" …\n"), said + process.stderr.read()
-    started = busy(process.pid)
+    started = busy(process, step)
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -number)
     assert "Traceback" not in said
-    deadline = time.monotonic() + 30
-    while (left := [each for each in started if is_alive(each)]) or list(tmp_path.iterdir()):
-        assert time.monotonic() < deadline, (left, list(tmp_path.iterdir()))
-        time.sleep(0.1)
+    wait_for(lambda: not (left(started) or list(tmp_path.iterdir())), lambda: f"{left(started)} and {list(tmp_path.iterdir())} are left")
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_rehearsal_whose_stand_in_is_killed_says_so_and_leaves_its_folder_only(tmp_path: Path) -> None:
+    """While Spark runs, and a command waits for it that would do so long after AWS has gone."""
+    process = rehearsal(tmp_path)
+    started = busy(process, "follow")
+    [server] = [each for each, command in started.items() if SERVER in command]
+    os.kill(server, signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, said
+    [folder] = tmp_path.iterdir()
+    assert said.splitlines()[:3] == [
+        f"note: what it left is in {folder}",
+        "error: the stand-in was ended by SIGKILL while it was needed",
+        f"hint: what it said is in {folder / 'stand-in.log'}",
+    ]
+    assert "Traceback" not in said
+    wait_for(lambda: not left(started), lambda: f"{left(started)} are left")
 
 
 def rehearsal(temporary: Path, *more: str) -> subprocess.Popen[str]:
     """One under way, whose temporary files are in that folder."""
+    command = [sys.executable, "-m", "bootstrap", "rehearse", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "bootstrap", "rehearse", *more],
+        [sys.executable, "-c", INTERRUPTIBLE, *command],
         cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)},
     )  # fmt: skip
 
 
-def busy(ancestor: int) -> set[int]:
-    """The processes that one has started, and these in turn, once a command of the rehearsal is among them and has been for a while."""
-    deadline = time.monotonic() + 30
-    while len(descendants(ancestor)) < 3:  # the stand-in, the leash and the command
-        assert time.monotonic() < deadline, "no command is started"
-        time.sleep(0.1)
+def busy(process: subprocess.Popen[str], step: str) -> dict[int, str]:
+    """The processes that a rehearsal has started, and these in turn, once a step is in the middle of what it does."""
+    assert process.stderr
+    while (said := process.stderr.readline()) != f"{step} …\n":
+        assert said.endswith(" …\n"), said + process.stderr.read()
+    mark = EXECUTOR if step == "follow" else LEASH
+    wait_for(lambda: any(mark in each for each in descendants(process.pid).values()), lambda: f"{step} starts nothing")
     time.sleep(2)  # so that the command is in the middle of what it does
-    return descendants(ancestor)
+    return descendants(process.pid)
 
 
-def descendants(ancestor: int) -> set[int]:
-    said = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in said.splitlines()]
+def descendants(ancestor: int) -> dict[int, str]:
+    """Their command lines, whole however few columns the environment says that there are."""
+    said = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    running = {int(pid): (int(parent), command) for pid, parent, command in (line.split(maxsplit=2) for line in said.splitlines())}
     found = {ancestor}
-    while more := {child for child, parent in pairs if parent in found} - found:
+    while more := {each for each, (parent, _) in running.items() if parent in found} - found:
         found |= more
-    return found - {ancestor}
+    return {each: running[each][1] for each in found - {ancestor}}
+
+
+def left(started: Iterable[int]) -> list[int]:
+    return [each for each in started if is_alive(each)]
+
+
+def wait_for(claim: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    deadline = time.monotonic() + 30
+    while not claim():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("tools")
@@ -171,6 +202,19 @@ def test_a_folder_that_is_kept_stays_and_another_goes(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["kept"]
 
 
+@pytest.mark.parametrize(("number", "how"), [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGTERM, "ended with 0")])
+def test_a_stand_in_that_is_killed_ends_the_command_that_runs_and_leaves_the_folder(
+    number: signal.Signals, how: str, tmp_path: Path
+) -> None:
+    """Its folder is for whoever started it to discard or to keep, as that one is still there."""
+    folder = tmp_path / "owned"
+    folder.mkdir()
+    with pytest.raises(BootstrapError, match=how) as failed, stand_in(log=folder / "log", owns=folder) as aws:
+        aws.run(["bash", "-c", f"kill -{number:d} {aws.process.pid}; sleep 600"], cwd=tmp_path)
+    assert failed.value.hint == f"what it said is in {folder / 'log'}"
+    assert folder.is_dir()
+
+
 def test_a_stand_in_that_does_not_start_is_said_with_what_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # nowhere: no Python starts there
     with pytest.raises(BootstrapError, match=r"the stand-in did not start: .*encodings") as failed, stand_in(log=tmp_path / "log"):
@@ -179,6 +223,9 @@ def test_a_stand_in_that_does_not_start_is_said_with_what_next(tmp_path: Path, m
     assert failed.value.lines
 
 
+SERVER, LEASH, EXECUTOR = "bootstrap.rehearsal.server", "leash.py", "CoarseGrainedExecutorBackend"  # in command lines
+# Whoever started the tests in the background had SIGINT ignored, and what they start would ignore it too
+INTERRUPTIBLE = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-m", "bootstrap.rehearsal.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

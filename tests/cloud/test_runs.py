@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from bootstrap.rehearsal.local import ACCOUNT
 from bootstrap.rehearsal.process import StandIn, stand_in
-from tests.cloud.account import is_alive, wait_for_end
+from tests.cloud.account import WAIT_S, is_alive, wait_for_end
 
 BUCKET, ROLE = "data", f"arn:aws:iam::{ACCOUNT}:role/runs"
 TRUST = {
@@ -371,7 +371,7 @@ def _document(*statements: dict[str, Any]) -> str:
 
 def _body(bench: Bench, key: str) -> str:
     """An object's text, once it is there."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while True:
         try:
             return str(bench.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode())

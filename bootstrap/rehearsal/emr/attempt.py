@@ -25,6 +25,7 @@ from bootstrap.rehearsal.emr.settings import RunSettings
 from bootstrap.rehearsal.emr.spark import driver_command, driver_environment
 from bootstrap.rehearsal.emr.staging import stage
 from bootstrap.rehearsal.identity import Identity, NotAssumed, Session
+from bootstrap.rehearsal.leash import leashed
 from bootstrap.rehearsal.local import REGION
 from bootstrap.rehearsal.policies import Policy
 
@@ -59,7 +60,7 @@ class Attempt:
         self._site, self._application, self._request, self._settings = site, application, request, settings
         self._run_id, self._place = run_id, place
         self._folder = site.folder / place
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._ended = threading.Event()
 
     def carry_out(self) -> str | None:
@@ -115,25 +116,30 @@ class Attempt:
         return lambda service: made.client(service, endpoint_url=self._site.endpoint, config=Config(user_agent_extra=SERVICE))
 
     def _drive(self, command: list[str], session: Session, logs: Logs) -> int:
-        """The driver's exit code."""
+        """The driver's exit code. It is on a leash: it ends with the stand-in, however that ends."""
         environment = driver_environment(self._settings, endpoint=self._site.endpoint, token=session.token, folder=self._folder)
-        with (self._folder / STDOUT).open("wb") as out, (self._folder / STDERR).open("wb") as err:
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
+        with (
+            (self._folder / STDOUT).open("wb") as out,
+            (self._folder / STDERR).open("wb") as err,
+            leashed(command, cwd=self._folder, env=environment, stdout=out, stderr=err) as self._process,
+        ):
+            return self._watch(self._process, logs)
+
+    def _watch(self, process: subprocess.Popen[str], logs: Logs) -> int:
+        """The exit code of a driver that runs, once it has ended or had to."""
         if self._ended.is_set():  # it was cancelled while its files were fetched
-            _signal(self._process, signal.SIGKILL)
+            _signal(process, signal.SIGKILL)
         minutes = self._request.get("executionTimeoutMinutes", DEFAULT_TIMEOUT_MINUTES)
         deadline = time.monotonic() + 60 * minutes
-        while not _has_exited(self._process):
+        while not _has_exited(process):
             if time.monotonic() > deadline:
                 self.end(grace_s=0)
-                self._process.wait()
+                process.wait()
                 raise TimedOut(minutes)
             logs.stream()
             time.sleep(POLL_S)
-        _signal(self._process, signal.SIGKILL)  # what the driver may have left behind
-        return self._process.wait()
+        _signal(process, signal.SIGKILL)  # what the driver may have left behind
+        return process.wait()
 
     def _verdict(self, code: int) -> str | None:
         if code == 0:
@@ -147,14 +153,14 @@ class Attempt:
         )
 
 
-def _has_exited(process: subprocess.Popen[bytes]) -> bool:
+def _has_exited(process: subprocess.Popen[str]) -> bool:
     """Whether it has, without taking notice of it: until then nobody else can have its number, nor its group's."""
     if process.returncode is not None:
         return True
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+def _signal(process: subprocess.Popen[str], number: int) -> None:
     """To the driver's whole group, unless the driver has been waited for."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
