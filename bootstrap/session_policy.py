@@ -27,11 +27,13 @@ def session_policy(deployment: Deployment, arguments: Sequence[str]) -> str:
     logs = Location(deployment.bucket, f"{LOGS}/applications/{deployment.application_id}")
     zipped = [model for model in values_of(arguments, "--model")[-1:] if model.endswith(ZIPPED)]
     built = locations_in([deployment.entry_point, deployment.job_package, deployment.environment_archive, *zipped])
-    objects = [(each.bucket, each.key) for each in built] + [(each.bucket, each.prefix + "*") for each in reads or ()]
-    narrowed = [_allow(READ, [_arn(partition, *each) for each in objects]), *_listings(partition, [*(reads or ()), results])]
+    # The results' own name, too: to hear that there is no such object takes a permission to read it, and one to list it
+    named = [(each.bucket, each.key) for each in (*built, results)]
+    below = [(each.bucket, each.prefix + "*") for each in reads or ()]
+    listed = [*below, (results.bucket, results.key), (results.bucket, results.prefix + "*")]
+    narrowed = [_allow(READ, [_arn(partition, *each) for each in named + below]), *_listings(partition, listed)]
     statements = [
-        # The folder's own name, too: to hear that there is no such object takes a permission to read it
-        _allow(WRITE, [_arn(partition, results.bucket, key) for key in (results.key, results.prefix + "*")]),
+        _allow(WRITE, _arn(partition, results.bucket, results.prefix + "*")),
         _allow("s3:PutObject", _arn(partition, logs.bucket, logs.prefix + "*")),
         _allow(["kms:*", "logs:*"], "*"),
         *([_allow([READ, LIST], "*")] if reads is None else narrowed),
@@ -48,11 +50,11 @@ def _checked(policy: str) -> str:
     return policy
 
 
-def _listings(partition: str, places: Iterable[Location]) -> list[dict[str, Any]]:
-    """One for each bucket. Who may list the name of an object hears that it is not there, others that they may not read it."""
+def _listings(partition: str, listed: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """One for each bucket, of prefixes in it."""
     prefixes: dict[str, list[str]] = {}
-    for each in places:
-        prefixes.setdefault(each.bucket, []).extend(dict.fromkeys([each.key, each.prefix + "*"]))
+    for bucket, prefix in listed:
+        prefixes.setdefault(bucket, []).append(prefix)
     return [
         _allow(LIST, f"arn:{partition}:s3:::{bucket}") | {"Condition": {"StringLike": {"s3:prefix": names}}}
         for bucket, names in prefixes.items()
@@ -61,12 +63,12 @@ def _listings(partition: str, places: Iterable[Location]) -> list[dict[str, Any]
 
 def _reads(arguments: Sequence[str]) -> list[Location] | None:
     """Folders that the command line names for reading. None where a list among them may name images anywhere."""
-    images, others = values_of(arguments, "--images"), [*values_of(arguments, "--with"), *values_of(arguments, "--features")]
+    images = values_of(arguments, "--images")
     if any(map(is_list, images)):
         return None
     models = locations_in(model for model in values_of(arguments, "--model")[-1:] if not model.endswith(ZIPPED))
     # The card lies beside the flatbuffer
-    return [*locations_in([*images, *others]), *(each.folder if each.key.endswith(FLATBUFFER) else each for each in models)]
+    return [*locations_in(images), *(each.folder if each.key.endswith(FLATBUFFER) else each for each in models)]
 
 
 def _allow(action: str | list[str], resource: str | list[str]) -> dict[str, Any]:

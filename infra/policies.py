@@ -52,5 +52,5 @@ def arn(service: str, resource: str, *, where: str = f"{Aws.REGION}:{Aws.ACCOUNT
 
 
 def below(*folders: str) -> dict[str, object]:
-    """The s3:prefix of a listing of these folders, or of one below."""
-    return {"s3:prefix": [prefix for folder in folders for prefix in (folder, f"{folder}/*")]}
+    """The s3:prefix of a listing of these folders, or of one below: as Verger lists them, with the slash at their end."""
+    return {"s3:prefix": [f"{folder}/*" for folder in folders]}

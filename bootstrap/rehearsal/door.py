@@ -18,7 +18,7 @@ from bootstrap.rehearsal.drills import Drill, Drills
 from bootstrap.rehearsal.emr.api import answer
 from bootstrap.rehearsal.emr.service import Service
 from bootstrap.rehearsal.emr.spark import CREDENTIALS
-from bootstrap.rehearsal.identity import Session
+from bootstrap.rehearsal.identity import GRANTED, Session
 from bootstrap.rehearsal.permissions import denial, denied_deletions
 from bootstrap.rehearsal.requests import Request
 
@@ -40,6 +40,8 @@ class Door:
     def __call__(self, environ: Environ, respond: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == CREDENTIALS:
             return self._credentials(environ)(environ, respond)
+        if environ["PATH_INFO"] == GRANTED:
+            return _json(self._service.identity.granted(), 200)(environ, respond)
         if environ["PATH_INFO"] == drills.PATH:
             return self._drill(environ)(environ, respond)
         access_key, service = _signer(environ)

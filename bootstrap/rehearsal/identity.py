@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from bootstrap.rehearsal.policies import Policy, Question, decide, policies_of_r
 
 PRINCIPAL = "emr-serverless.amazonaws.com"
 LIFETIME_S = 3600
+GRANTED = "/verger-rehearsal/granted"  # where the door says what runs were allowed
 
 
 class NotAssumed(Exception):
@@ -24,7 +25,7 @@ class NotAssumed(Exception):
 
 @dataclass(slots=True)
 class Session:
-    """A run's role. token: what its processes show to get credentials; keys: all access keys that they got."""
+    """A run's role. token: what its processes show to get credentials."""
 
     role_name: str
     name: str
@@ -33,12 +34,13 @@ class Session:
 
 
 class Identity:
-    """The sessions of all runs, and which access key belongs to which."""
+    """The sessions of all runs, which access key belongs to which, and what each run asked for and was allowed."""
 
     def __init__(self) -> None:
         self.lifetime_s = LIFETIME_S
         self._by_token: dict[str, Session] = {}
         self._by_key: dict[str, tuple[Session, datetime]] = {}
+        self._granted: dict[str, list[Question]] = {}
 
     def assume(self, role_arn: str, *, application_arn: str, run_id: str, limits: tuple[Policy, ...]) -> Session:
         """A session of the role for a run. NotAssumed where IAM would refuse."""
@@ -88,7 +90,14 @@ class Identity:
         identity, boundary = policies_of_role(session.role_name)
         denied = any(policy.denies(question) for policy in [*identity, *boundary, *session.limits, *resource_policies])
         layers = [identity, *([boundary] if boundary else []), *([list(session.limits)] if session.limits else [])]
-        return not denied and all(any(policy.allows(question) for policy in layer) for layer in layers)
+        allowed = not denied and all(any(policy.allows(question) for policy in layer) for layer in layers)
+        if allowed:
+            self._granted.setdefault(session.name, []).append(question)
+        return allowed
+
+    def granted(self) -> dict[str, list[dict[str, Any]]]:
+        """What was allowed, by the run's id; each time that it was asked for."""
+        return {run_id: [asdict(question) for question in asked] for run_id, asked in list(self._granted.items())}
 
 
 def _document(text: Any) -> Any:

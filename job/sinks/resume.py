@@ -37,10 +37,8 @@ from job.sources.stage import Listing, select_rows, write_rows
 from job.storage import Place, duplicate, fetched, opened, place_of, whole
 from job.tasks import run_tasks
 
-TASKS_PER_SLOT = (
-    4  # that read keys: each leaves an array, which each worker fetches; more only where one would have more than FILES_PER_TASK
-)
-FILES_PER_TASK = 500  # some 4,096 rows each at most
+TASKS_PER_SLOT = 4  # that read keys: each leaves an array, which each worker fetches
+FILES_PER_TASK = 500  # at most, of some 4,096 rows each: more tasks then
 FEW_FILES = 64  # of rows, some 4,096 each at most: their keys are a few MB
 HERE_S = 1.0  # about what starting Python workers takes
 KEY_COLUMNS = ("path", "label", "size", "modified", "etag", "listed", "reason")  # those that a file has

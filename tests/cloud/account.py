@@ -17,7 +17,9 @@ from typing import Any
 from bootstrap.pictures import make_pictures
 from bootstrap.rehearsal.drills import PATH, Drill
 from bootstrap.rehearsal.emr.logs import WORKER
+from bootstrap.rehearsal.identity import GRANTED
 from bootstrap.rehearsal.local import ACCOUNT, REGION
+from bootstrap.rehearsal.policies import Question
 from bootstrap.rehearsal.process import StandIn
 from bootstrap.rehearsal.workspace import REPOSITORY
 from job.submission import Deployment, parameter_name
@@ -107,6 +109,11 @@ class Account:
     def _drill(self, wanted: dict[str, Any] | None) -> dict[str, int]:
         with urllib.request.urlopen(self.aws.endpoint + PATH, json.dumps(wanted).encode()) as answer:
             return dict(json.load(answer))
+
+    def granted(self, run_id: str) -> list[Question]:
+        """What a run asked for and was allowed to do."""
+        with urllib.request.urlopen(self.aws.endpoint + GRANTED) as answer:
+            return [Question(**each) for each in json.load(answer)[run_id]]
 
     def run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.aws.client("emr-serverless").get_job_run(

@@ -27,7 +27,6 @@ def under(prefix: str) -> Context:
 
 
 RUNS_MAY: list[Line] = [
-    ("s3:ListBucket", "{bucket}", under("images")),
     ("s3:ListBucket", "{bucket}", under("images/")),
     ("s3:ListBucket", "{bucket}", under("images/apples/")),
     ("s3:ListBucket", "{bucket}", under("results/2026/.staging/")),
@@ -47,6 +46,7 @@ RUNS_MAY: list[Line] = [
 RUNS_MAY_NOT: list[Line] = [
     ("s3:ListBucket", "{bucket}"),
     ("s3:ListBucket", "{bucket}", under("")),
+    ("s3:ListBucket", "{bucket}", under("images")),
     ("s3:ListBucket", "{bucket}", under("logs/")),
     ("s3:ListBucket", "{bucket}", under("images-of-others/")),
     ("s3:ListBucketVersions", "{bucket}", under("images/")),
