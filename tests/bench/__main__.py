@@ -23,7 +23,7 @@ from tests.bench.photographs import photographs
 from tests.bench.planning import planning
 from tests.bench.precision import precision
 from tests.bench.rehearse import rehearse
-from tests.bench.scaling import scaling
+from tests.bench.scaling import over_s3, scaling
 from tests.bench.synth import synth
 
 REPEATS = 3
@@ -43,6 +43,7 @@ BENCHES: dict[str, Callable[[Setting], str]] = {
     "executors": executors,
     "driver": driver,
     "scaling": scaling,
+    "scaling-s3": over_s3,
     "planning": planning,
     "going-on": going_on,
     "precision": precision,

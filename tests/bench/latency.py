@@ -26,12 +26,6 @@ from tests.bench.s3_server import store
 
 IMAGES, SOME, FEW, LATENCY_MS = 12_000, 4_000, 1_200, 30
 IMAGES_OF_BUCKET = "s3://bench"
-S3 = {
-    "AWS_ACCESS_KEY_ID": "bench",
-    "AWS_SECRET_ACCESS_KEY": "bench",
-    "AWS_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 def latency(setting: Setting) -> str:
@@ -88,9 +82,9 @@ def _line(setting: Setting, count: int, runs: dict[str, Runs]) -> str:
 
 def _from_store(setting: Setting, count: int, peer: tuple[str, int], **surroundings: str) -> Figures:
     url, pid = peer
-    before = _cpu_s(pid)
-    found = _featurize(setting, count, images=IMAGES_OF_BUCKET, AWS_ENDPOINT_URL_S3=url, AWS_ENDPOINT_URL=url, **S3, **surroundings)
-    spent = _cpu_s(pid) - before
+    before = cpu_s(pid)
+    found = _featurize(setting, count, images=IMAGES_OF_BUCKET, **of_store(url), **surroundings)
+    spent = cpu_s(pid) - before
     return found | {"allowed": count / (count / found["rate"] - spent / cores()), "store ms": 1e3 * spent / count}
 
 
@@ -102,6 +96,13 @@ def _featurize(setting: Setting, count: int, *, images: str, **surroundings: str
     return {"rate": rate, "allowed": rate, "listing": done.stages["listing"], "read": steps["read"] / sum(steps.values())}
 
 
-def _cpu_s(pid: int) -> float:
+def of_store(url: str) -> dict[str, str]:
+    """The environment of a job that reads from a store."""
+    who = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_EC2_METADATA_DISABLED": "true"}
+    return {"AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **who}
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds of a process so far."""
     used = psutil.Process(pid).cpu_times()
     return float(used.user + used.system)

@@ -112,6 +112,39 @@ def test_an_interrupt_stops_spark_and_leaves_nothing_to_be_seen(many, results, n
         assert not results.exists()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_amid_new_images_leaves_earlier_results_as_they_were(many, pictures, results, tmp_path, number, code):
+    images = shutil.copytree(pictures, tmp_path / "images")
+    words = ("run", "--images", images, "--results", results, "--model", MODEL)
+    with ended(process(*words)) as running:
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, err
+    before = contents(results)
+    long = shutil.copy(many / "0000.png", images / "apple" / "new-0.png")
+    os.truncate(long, 4_000_000)  # so that shares are small
+    for other in range(1, 60):
+        (images / "apple" / f"new-{other}.png").hardlink_to(long)
+    with ended(process(*words)) as running:
+        wait_for(results, f"{UNFINISHED}/*/features/part-*")
+        running.send_signal(number)
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == code, err
+    assert {path: data for path, data in contents(results).items() if path.parts[0] != UNFINISHED} == before
+    assert read(results / "features").num_rows == read(results / "projections").num_rows == 60
+    done = sum(read(folder).num_rows for folder in (results / UNFINISHED).glob("*/features"))
+    assert 0 < done < 60
+    with ended(process(*words)) as running:
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, err
+    assert len(set(read(results / "features")["path"].to_pylist())) == read(results / "features").num_rows == 120
+    assert json.loads((results / SUMMARY).read_text())["featurize"]["stayed"] == 60 + done
+    assert not (results / UNFINISHED).exists()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_a_second_run_into_the_same_results_is_refused(many, pictures, results):
     with ended(process("run", "--images", many, "--results", results, "--model", MODEL)) as first:
         wait_for(results, f"{UNFINISHED}/*/features/part-*")

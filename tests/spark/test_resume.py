@@ -6,31 +6,37 @@ import json
 import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pyarrow as pa
+import pyspark
 import pytest
 from pyspark import SparkContext
 
 from job import pipeline
-from job.contract import SUMMARY
+from job.contract import FEATURES, SUMMARY
 from job.errors import BadFeatures, ResultsExist, SparkFailed, StorageFailed, TooManyFaults
 from job.pca.model import load_model
 from job.report.summary import Summary
 from job.sinks import resume
 from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
-from job.storage import S3Path, remove, whole
+from job.sources.listing import largest_share, share_size
+from job.storage import S3Path, fetched, remove, whole
 from tests.s3 import Server
 from tests.spark.conftest import MODEL, ended, picture, process, read, rows
+from tests.spark.test_process import PATIENCE_S
 from tests.spark.test_s3 import put, table
 
 Job = Callable[..., Summary]
-KILLS = 20
+LONG = 4_000_000  # bytes, as photographs have: so that shares are small
 
 
 @pytest.fixture
@@ -253,43 +259,136 @@ def test_features_of_a_share_whose_faults_were_not_written_any_more_are_taken_up
     assert by_path(results) == by_path(tmp_path / "fresh")
 
 
-def rows_done(results: Path) -> int:
-    """Rows that runs left whole which did not end."""
-    return sum(pa.parquet.read_metadata(file).num_rows for file in (results / UNFINISHED).rglob("part-*.parquet"))
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where images and results of killed runs lie.
+
+    lives  results that are made, of `count` images, and kills on the way to each
+    read   paths of the images that were read since it was last called
+    """
+
+    root: Path | S3Path
+    images: Path | S3Path
+    count: int
+    lives: int
+    kills: int
+    read: Callable[[], set[str]]
 
 
-def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(tmp_path: Path, java: None) -> None:  # noqa: ARG001
-    images, results, fresh = tmp_path / "images", tmp_path / "results", tmp_path / "fresh"
-    (images / "label").mkdir(parents=True)
-    for number in range(KILLS * 32):
-        picture(number, size=(400, 300)).save(file := images / "label" / f"{number:04}.png", compress_level=1)
-        os.truncate(file, 4_000_000)  # as long as photographs, so that shares are small, more than kills: each lets some more be done
-    chance, done, after_rows, finished = random.Random(6), 0, 0, []
-    for kill in range(KILLS):
-        with ended(process("run", "--images", images, "--results", results, "--model", MODEL)) as running:
-            if kill % 2:  # anywhere in its life, or just after some more is done
-                time.sleep(chance.uniform(0, 4))
-            else:
-                until(lambda where=results, least=done, running=running: rows_done(where) > least or running.poll() is not None)
-                time.sleep(chance.uniform(0, 0.3))
-            running.kill()
-            running.communicate()
-        if (results / "features").exists():
-            finished.append(results)
-            results, done = tmp_path / f"results-{kill}", 0
-            continue
-        assert rows_done(results) >= done, "nothing that was done is lost"
-        after_rows += rows_done(results) > done
-        done = rows_done(results)
-    assert after_rows >= KILLS // 4, "the kills met work that was being done"
-    for folder in (results, fresh):
-        with ended(process("run", "--images", images, "--results", folder, "--model", MODEL)) as running:
-            _, err = running.communicate(timeout=120)
-        assert running.returncode == 0, err
-    for folder in (*finished, results):
-        assert by_path(folder) == by_path(fresh)
-    assert sorted(entry.name for entry in results.iterdir()) == sorted(entry.name for entry in fresh.iterdir())
-    assert json.loads((results / "summary.json").read_text())["featurize"]["stayed"] >= done
+def on_disk(images: Path) -> set[str]:
+    """What was read since the last call, by times of access."""
+    files = {file: file.stat() for file in images.iterdir()}
+    for file, status in files.items():
+        os.utime(file, ns=(0, status.st_mtime_ns))
+    return {str(file) for file, status in files.items() if status.st_atime_ns}
+
+
+def in_s3(images: S3Path, server: Server) -> set[str]:
+    """What was read since the last call, by requests."""
+    seen = {f"s3:/{path}" for method, path in server.door.seen if method == "GET"}
+    server.door.open()
+    return {path for path in seen if path.startswith(f"{images}/")}
+
+
+@pytest.fixture(params=[("disk", 200, 2, 10), ("s3", 80, 1, 8)], ids=["disk", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, java: None) -> Store:  # noqa: ARG001  asked for its skip
+    where, *numbers = request.param
+    if pyspark.__version__ < "4":
+        pytest.skip("minutes, and once is enough: on Spark 4.1")
+    images = tmp_path / "images" / "label"
+    images.mkdir(parents=True)
+    for number in range(numbers[0]):
+        picture(number, size=(1600, 1200)).save(file := images / f"{number:04}.png", compress_level=1)  # whose decoding takes a while
+        os.truncate(file, LONG)
+    if where == "disk":
+        return Store(tmp_path, images, *numbers, partial(on_disk, images))
+    bucket, server = request.getfixturevalue("bucket"), request.getfixturevalue("s3_server")
+    put(images, there := bucket / "images" / "label")
+    (bucket / "images" / ".first").write_text("no image, but what a run asks for to see that it may read")
+    return Store(bucket, there, *numbers, partial(in_s3, there, server))
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far runs into some results are; a file of rows is looked into once, as it never changes."""
+
+    results: Path | S3Path
+    _paths: dict[str, set[str]] = field(default_factory=dict)
+
+    def done(self) -> set[str]:
+        """Images of which there are whole rows of features, published or not."""
+        files = [*(self.results / UNFINISHED).rglob("part-*.parquet"), *(self.results / FEATURES).rglob("part-*.parquet")]
+        found = set[str]()
+        for file in files:
+            if file.parent.name == FEATURES:
+                if file.name not in self._paths:
+                    with fetched(file) as here:
+                        self._paths[file.name] = set(pa.parquet.read_table(here, columns=["path"])["path"].to_pylist())
+                found |= self._paths[file.name]
+        return found
+
+    def at(self, least: int) -> bool:
+        """So many images are done; one more counts as being published."""
+        try:
+            return len(self.done()) + (self.results / FEATURES).exists() >= least
+        except FileNotFoundError:  # it was moved while this looked
+            return False
+
+
+def largest_wave(left: int) -> int:
+    """Images that a run over `left` has at hand at most: a share for each of its two slots."""
+    return 2 * share_size(left, slots=2, largest=largest_share(left, slots=2), image_bytes=LONG)
+
+
+def whole_run(store: Store, results: Path | S3Path) -> None:
+    with ended(process("run", "--images", store.images.parent, "--results", results, "--model", MODEL)) as running:
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, err
+
+
+def entries(results: Path | S3Path) -> set[str]:
+    return {str(file).removeprefix(f"{results}/").partition("/")[0] for file in results.rglob("*")}
+
+
+def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(store: Store) -> None:
+    fresh, everything = store.root / "fresh", {str(store.images / f"{number:04}.png") for number in range(store.count)}
+    store.read()
+    began = time.monotonic()
+    whole_run(store, fresh)
+    lasts = time.monotonic() - began
+    if not (read := store.read()):
+        pytest.skip("this disk keeps no times of access")
+    assert read == everything
+    chance, amid, publishing = random.Random(6), 0, 0
+    for life in range(store.lives):
+        progress, done = Progress(store.root / f"results-{life}"), set[str]()
+        for moment in (0, *sorted(chance.sample(range(1, store.count), store.kills - 3)), store.count, store.count + 1):
+            killed_at(moment and max(moment, len(done) + 1), progress, store, late=chance.random(), lasts=lasts)
+            before, done, read = done, progress.done(), store.read()
+            assert before <= done, "nothing that was done is lost"
+            assert not read & before, "nor done again"
+            assert len(read - done) <= largest_wave(store.count - len(before)), "what is to be done again was at hand"
+            amid += len(before) < len(done) < store.count
+            publishing += done == everything and not (progress.results / SUMMARY).is_file()
+        whole_run(store, progress.results)
+        assert store.read() == everything - done
+        assert by_path(progress.results) == by_path(fresh), "the same rows, bit by bit, each once"
+        assert entries(progress.results) == entries(fresh)
+    assert amid >= store.lives * store.kills // 4, "kills met work that was being done"
+    assert publishing >= store.lives, "and what comes after it"
+
+
+def killed_at(moment: int, progress: Progress, store: Store, *, late: float, lasts: float) -> None:
+    """A run that is killed once so many images are done and somewhat later, or if they are, in the first half of what it lasts."""
+    with ended(process("run", "--images", store.images.parent, "--results", progress.results, "--model", MODEL)) as running:
+        if progress.at(moment):
+            time.sleep(late * lasts / 2)  # the moment is the test's subject, as is the next
+        else:
+            until(lambda: progress.at(moment) or running.poll() is not None)
+            time.sleep(0.3 * late)
+        running.kill()
+        running.communicate()  # until its workers have ended as well
+    assert running.returncode in (-signal.SIGKILL, 0), "where it ended by itself before, as a quick machine's may"
 
 
 def until(holds: Callable[[], bool]) -> None:
