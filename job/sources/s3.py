@@ -32,10 +32,12 @@ WANTED_PER_RANGE = 4  # pieces wanted for each range: a range is found by a look
 # Shorter than the ten minutes for which boto3 promises that what it hands out stays valid, longer than obstore's five of reserve
 CREDENTIALS_TTL = timedelta(minutes=9)
 
+# Each wait is drawn between the first and `base` times the one before: it grows by half of `base` on average. By 2 it hardly does,
+# and ten attempts can be over in two seconds, sooner than a store that is away for a few is back.
 RETRIES: Any = {
-    "max_retries": 10,
+    "max_retries": 40,  # the two minutes are over before, as a rule
     "retry_timeout": timedelta(minutes=2),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 3},
 }
 
 
