@@ -25,7 +25,7 @@ def session_policy(deployment: Deployment, arguments: Sequence[str]) -> str:
     partition = deployment.job_role_arn.split(":")[1]
     reads, [results] = _reads(arguments), locations_in(values_of(arguments, "--results")[-1:])
     logs = Location(deployment.bucket, f"{LOGS}/applications/{deployment.application_id}")
-    zipped = [model for model in values_of(arguments, "--model")[-1:] if model.endswith(ZIPPED)]
+    zipped = [model for model in values_of(arguments, "--model")[-1:] if _is_zip(model)]
     built = locations_in([deployment.entry_point, deployment.job_package, deployment.environment_archive, *zipped])
     # The results' own name, too: to hear that there is no such object takes a permission to read it, and one to list it
     named = [(each.bucket, each.key) for each in (*built, results)]
@@ -66,9 +66,13 @@ def _reads(arguments: Sequence[str]) -> list[Location] | None:
     images = values_of(arguments, "--images")
     if any(map(is_list, images)):
         return None
-    models = locations_in(model for model in values_of(arguments, "--model")[-1:] if not model.endswith(ZIPPED))
+    models = locations_in(model for model in values_of(arguments, "--model")[-1:] if not _is_zip(model))
     # The card lies beside the flatbuffer
     return [*locations_in(images), *(each.folder if each.key.endswith(FLATBUFFER) else each for each in models)]
+
+
+def _is_zip(model: str) -> bool:
+    return model.rstrip("/").endswith(ZIPPED)  # as the job takes it
 
 
 def _allow(action: str | list[str], resource: str | list[str]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _blamed(process: subprocess.Popen[str], log: Path) -> Iterator[None]:
     """A stand-in that has ended is why what is done with it fails, whatever that says."""
     try:
         yield
-    except BootstrapError as error:
+    except (BootstrapError, OSError) as error:  # the second of who speaks with it directly
         if (code := process.poll()) is None:
             raise
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"

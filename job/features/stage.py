@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
+from lzma import LZMAError
 from pathlib import Path
 from time import perf_counter
 from zipfile import BadZipFile, ZipFile
@@ -69,18 +70,18 @@ def open_network(model: Place, *, engine: Engine) -> Network:
         digest = sha256(flatbuffer.read_bytes()).hexdigest()
         card = ModelCard.from_json(card_of(flatbuffer).read_text())
     except OSError as error:
-        raise BadModel(f"{error.filename}: {error.strerror}", hint) from error
+        raise BadModel(f"{_named(str(error.filename), model)}: {error.strerror}", hint) from error
     except ValueError as error:
-        raise BadModel(f"{card_of(flatbuffer)}: {error}", hint) from error
+        raise BadModel(f"{_named(card_of(flatbuffer), model)}: {error}", hint) from error
     if digest != card.sha256:
         raise BadModel(
-            f"{flatbuffer} is not the file that its model card describes (sha256 {digest[:12]}, card {card.digest})",
+            f"{_named(flatbuffer, model)} is not the file that its model card describes (sha256 {digest[:12]}, card {card.digest})",
             hint,
         )
     network = Network(flatbuffer, card, engine)
     for file in network.files:
         if not file.is_file():
-            raise BadModel(f"{file} is not there, and --engine {engine} needs it", hint)
+            raise BadModel(f"{_named(file, model)} is not there, and --engine {engine} needs it", hint)
     return replace(network, digests=tuple(sha256(file.read_bytes()).hexdigest() for file in network.files))
 
 
@@ -94,14 +95,23 @@ def _check_copy(file: Path, digest: str) -> None:
         raise BadModel(f"this worker's copy of the model, {file}, is damaged: sha256 {found[:12]}, sent {digest[:12]}", COPY_HINT)
 
 
+def _is_zip(model: Place) -> bool:
+    return model.name.endswith(".zip")
+
+
+def _named(file: Path | str, model: Place) -> str:
+    """A file of the model as its user knows it: what a zip holds lies where nobody else looks."""
+    return f"{model}: {Path(file).name}" if _is_zip(model) and Path(file).name != model.name else str(file)
+
+
 def _flatbuffer_of(model: Place) -> Place:
-    if model.name.endswith(".zip"):
-        model = _unpacked(model)
-    if (isinstance(model, S3Path) and model.name.endswith(".tflite")) or not model.is_dir():  # who may read it need not list
-        return model
-    found = sorted(map(str, model.glob("*.tflite")))
+    folder = _unpacked(model) if _is_zip(model) else model
+    if (isinstance(folder, S3Path) and folder.name.endswith(".tflite")) or not folder.is_dir():  # who may read it need not list
+        return folder
+    found = sorted(map(str, folder.glob("*.tflite")))
     if len(found) != 1:
-        raise BadModel(f"{model} holds {len(found)} .tflite files", "name the file")
+        hint = "zip one, and its card, without their folder" if _is_zip(model) else "name the file"
+        raise BadModel(f"{model} holds {len(found)} .tflite files", hint)
     return place_of(found[0])
 
 
@@ -123,7 +133,9 @@ def _unpacked(packed: Place) -> Path:
     try:
         with fetched(packed) as file, ZipFile(file) as archive:
             archive.extractall(folder)
-    except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:
+    except (BadZipFile, EOFError, LZMAError, OSError, RuntimeError, ValueError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:  # it is not there, or there is no room for it; bz2 has one without a number
+            raise
         raise BadModel(
             f"{packed} is no zip of a model, or damaged: {error}", "python -m bootstrap doctor looks at the one deployed"
         ) from error

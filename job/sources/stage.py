@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from job.ahead import ahead
 from job.errors import BadManifest, NoImages
 from job.sources.duplicates import find_repeated, ranges_for, write_digests
+from job.sources.keys import LOOKS_AT_ONCE
 from job.sources.labels import LabelsFrom, label_of
 from job.sources.listers import Lister, open_lister
 from job.sources.listing import ImageSource, ListingPart, Share, first_labels, matches, plan_shares, select
@@ -151,7 +153,10 @@ def list_parts(
         done = run(work, _dealt(pieces, most=tasks))
         parts += [part for each in done for part in each.parts]
         rests = [rest for each in done for rest in each.rests]
-        pieces = [piece for rest in rests for piece in lister.split(rest, wanted=-(-wanted // len(rests)))]
+        # Where there is one for each task, they stay as they are: to split one takes looks at the store, while executors wait
+        each_wanted = -(-wanted // len(rests)) if 0 < len(rests) < tasks else 1
+        split = ahead(partial(lister.split, wanted=each_wanted), rests, threads=LOOKS_AT_ONCE)
+        pieces = [piece for pieces_of_rest in split for piece in pieces_of_rest]
     return parts
 
 

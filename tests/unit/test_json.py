@@ -46,7 +46,7 @@ def places(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     return {"photos": photos.parent, "out": tmp_path / "out"}
 
 
-def test_a_machine_gets_one_document_and_a_person_the_same_exit_code(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_machine_gets_one_document_where_a_person_gets_a_table(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     """One after the other in one account, which takes longer to make than all of them."""
     for verb, (words, name) in VERBS.items():
         argv = [verb, *(word.format(**places) for word in words)]

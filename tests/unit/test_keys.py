@@ -234,6 +234,26 @@ def test_the_first_images_are_listed_by_one_task_after_the_other(
     assert classes or sum(part.count for part in parts) == min(limit, 50), "and no more than these"
 
 
+@pytest.mark.parametrize(("left", "looks"), [(8, False), (7, True)])
+def test_what_is_left_is_not_cut_where_there_is_some_for_each_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, looks: bool
+) -> None:
+    """Looks at a store that is slow take long, and executors wait for them."""
+    store, rounds = Store([f"{place:05}" for place in range(20_000)]), list[list[Range]]()
+    monkeypatch.setattr(s3, "scan", lambda _root, after, at_once: store.scan(after, at_once))
+    rests = [Range(ROOT, f"{place:02}", f"{place + 1:02}") for place in range(left)]
+
+    def run(_work: object, tasks: list[list[Range]]) -> list[Listed]:
+        if not rounds:
+            store.asked.clear()
+        rounds.append([piece for task in tasks for piece in task])
+        return [Listed([], rests if len(rounds) == 1 else [])]
+
+    list_parts(run, ImageSource((ROOT,)), slots=2, scratch=tmp_path, count=lambda _: None)
+    assert bool(store.asked) == looks
+    assert (rounds[1] == rests) != looks
+
+
 def test_a_small_prefix_stays_one_range_after_one_look() -> None:
     store = Store([f"{place}.jpg" for place in range(LOOK - 1)])
     assert split(store.scan, Range(ROOT), wanted=64) == [Range(ROOT)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -543,6 +545,36 @@ def test_what_is_no_zip_is_refused_by_name(tmp_path: Path, data: bytes | None) -
     if data is not None:
         file.write_bytes(data)
     with pytest.raises(BadModel, match=f"{file}"):
+        open_network(file, engine="litert")
+
+
+@pytest.mark.parametrize("method", [ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA])
+def test_a_zip_whose_packed_bytes_are_damaged_is_refused_by_name(tmp_path: Path, method: int) -> None:
+    file = tmp_path / "model.zip"
+    with ZipFile(file, "w", method) as archive:
+        archive.write(MODEL / "model.tflite", "model.tflite")
+    data = bytearray(file.read_bytes())
+    data[60:160] = bytes(100)
+    file.write_bytes(data)
+    with pytest.raises(BadModel, match=f"{file} is no zip of a model, or damaged"):
+        open_network(file, engine="litert")
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ({"model/model.tflite": "model.tflite", "model/model.json": "model.json"}, " holds 0 .tflite files"),
+        ({"model.tflite": "model.tflite"}, ": model.json: No such file or directory"),
+        ({"model.tflite": "model.json", "model.json": "model.json"}, ": model.tflite is not the file that its model card describes"),
+        ({"model.tflite": "model.tflite", "model.json": "model.tflite"}, ": model.json: "),
+    ],
+)
+def test_what_is_wrong_in_a_zip_is_said_of_the_zip(tmp_path: Path, names: dict[str, str], problem: str) -> None:
+    """Where it was unpacked is gone by the time anyone looks."""
+    with ZipFile(file := tmp_path / "model.zip", "w") as archive:
+        for name, of in names.items():
+            archive.write(MODEL / of, name)
+    with pytest.raises(BadModel, match=re.escape(f"{file}{problem}")):
         open_network(file, engine="litert")
 
 

@@ -76,6 +76,11 @@ def test_folders_that_the_command_line_names_are_read_instead() -> None:
     assert not may(made, "GetObject", f"{BUCKET}/images/1.jpg")
 
 
+@pytest.mark.parametrize("model", ["s3://photos/models/7.zip", "s3://photos/models/7.zip/"])
+def test_a_zip_of_a_model_is_read_as_the_job_does(model: str) -> None:
+    assert may(policy("--model", model), "GetObject", "arn:aws:s3:::photos/models/7.zip")
+
+
 @pytest.mark.parametrize("images", ["2024.parquet", "features.parquet/", "inventory/daily/manifest.json"])
 def test_images_of_a_list_are_read_wherever_the_role_may_and_written_nowhere_else(images: str) -> None:
     made = policy("--images", f"s3://photos/{images}")
