@@ -174,7 +174,7 @@ def wait_for(claim: Callable[[], bool], otherwise: Callable[[], str]) -> None:
     deadline = time.monotonic() + 30
     while not claim():
         assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.1)
+        time.sleep(0.1)  # between looks at processes, which cost one of their own
 
 
 @pytest.mark.usefixtures("tools")

@@ -16,7 +16,7 @@ import pytest
 from bootstrap.rehearsal.leash import leashed
 
 PATIENCE_S = 60
-SLEEPS = "print('ready', flush=True); time.sleep(600)"
+SLEEPS = "print('ready', flush=True); time.sleep(600)"  # until it is ended: longer than any test
 HEEDS = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os._exit(7)))"  # takes its time, as it may
 
 
