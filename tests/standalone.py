@@ -51,8 +51,8 @@ class Worker:
         return [each for daemon in self.python_daemons() for each in _children(daemon.pid)]
 
     def python_daemons(self) -> list[psutil.Process]:
-        """Their parents, which are children of the JVM."""
-        return [each for executor in self.executors() for each in executor.children()]
+        """Their parents, which are children of the JVM, as what unpacks archives is for a while."""
+        return [each for executor in self.executors() for each in executor.children() if "pyspark.daemon" in _command(each)]
 
     def lose_disk(self) -> None:
         """Removes all that applications have on it: code, model, archives, shuffle and broadcast files."""
