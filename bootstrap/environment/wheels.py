@@ -27,7 +27,7 @@ FAILURES = (
     (
         rf"Failed to download `{PACKAGE}` cause: Failed to extract archive",  # before it has a digest
         "{package} came as something that cannot be unpacked",
-        "try again, or ask another registry (UV_DEFAULT_INDEX)",
+        "is the disk full? Otherwise try again, or ask another registry (UV_DEFAULT_INDEX)",
     ),
     (
         rf"Because there is no version of {PACKAGE}",

@@ -19,7 +19,7 @@ from job.storage import Place, fetched, place_of, read_range, whole
 
 Digests = NDArray[np.uint64]
 
-ROWS_PER_RANGE = 8_000_000  # about, as digests are spread evenly: 64 MB of them in a task, and as much to sort them
+ROWS_PER_RANGE = 8_000_000  # about, as digests are spread evenly (of unlike paths): 64 MB of them in a task, and as much to sort them
 SUSPECTS = 100  # digests that are looked up at most: one of two unlike paths would be alike by chance, in a million lists of ten million
 READ_AHEAD = 16  # as each is a request, where they are in S3
 

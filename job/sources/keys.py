@@ -47,8 +47,8 @@ class Range:
             yield entry
 
 
-def follow(scan: Scan, piece: Range) -> Iterator[Entry]:
-    """The entries of a range in order of name, but for those that are hidden: `.name`, or below a folder `.name` or `_name`."""
+def follow(scan: Scan, piece: Range) -> Iterator[tuple[str, Entry | None]]:
+    """The names of a range in order, and their entries; None of those that are hidden: `.name`, or below a folder `.name` or `_name`."""
     after: str | None = piece.after
     while after is not None:
         start, after = after, None
@@ -57,8 +57,9 @@ def follow(scan: Scan, piece: Range) -> Iterator[Entry]:
             name = piece.name_of(entry)
             if not (folder := hidden_in(name)):
                 hidden = 0
-                yield entry
+                yield name, entry
                 continue
+            yield name, None
             hidden += 1
             if hidden >= HIDDEN_AT_MOST and (behind_them := _hidden_stem(folder) + LAST) > name:
                 after = behind_them

@@ -16,7 +16,12 @@ Piece = TypeVar("Piece")
 
 
 class Lister(Protocol[Piece]):
-    """What knows the images of a source. Its pieces go to executors; together they are every image once."""
+    """What knows the images of a source. Its pieces go to executors; together they are every image once.
+
+    seeks  it goes on behind a place at no cost, so that a piece may be left for no other reason than that it is long
+    """
+
+    seeks: bool
 
     def check(self) -> None:
         """Raises what can be known to be of no use, before Spark starts."""
@@ -26,41 +31,39 @@ class Lister(Protocol[Piece]):
         """The whole source, in about `wanted` pieces where it is large enough; what follows what is the order of listing."""
         ...
 
-    def follow(self, piece: Piece) -> Iterator[Entry]:
-        """The images of a piece, in an order that stays."""
-        ...
+    def follow(self, piece: Piece) -> Iterator[tuple[Any, Entry | None]]:
+        """The images of a piece, in an order that stays, and None for what is no image, each with its place.
 
-    def rest(self, piece: Piece, last: Entry) -> Piece | None:
-        """What comes after `last` in a piece; None where the lister cannot stop within one."""
+        The same piece, but `after` a place, is what comes behind it.
+        """
         ...
 
     def split(self, piece: Piece, *, wanted: int) -> list[Piece]:
-        """A piece in about `wanted` smaller ones."""
+        """A piece in smaller ones, for about `wanted` where it can."""
         ...
 
 
 class DiskLister:
     """Folders on a disk, as trees: looked at from the top, walked below."""
 
+    seeks = False  # it lists the names of a folder once more
+
     def __init__(self, roots: tuple[str, ...]) -> None:
         self._roots = sorted(roots)
-        self._scan = LocalReader().scan
+        self._disk = LocalReader()
 
     def check(self) -> None:
         for root in self._roots:
-            next(self._scan(root, keep=lambda _: True), None)
+            next(self._disk.scan(root, keep=lambda _: True), None)
 
     def pieces(self, *, wanted: int) -> list[Walk]:
-        return folders.plan_walks(self._scan, self._roots, wanted=wanted)
+        return folders.plan_walks(self._disk, self._roots, wanted=wanted)
 
-    def follow(self, piece: Walk) -> Iterator[Entry]:
-        return folders.follow(self._scan, piece)
+    def follow(self, piece: Walk) -> Iterator[tuple[str, Entry | None]]:
+        return folders.follow(self._disk, piece)
 
-    def rest(self, piece: Walk, last: Entry) -> None:  # noqa: ARG002  a disk's names are in no order
-        return None
-
-    def split(self, piece: Walk, *, wanted: int) -> list[Walk]:  # noqa: ARG002  a walk is cut when it is planned
-        return [piece]
+    def split(self, piece: Walk, *, wanted: int) -> list[Walk]:
+        return folders.split(piece, wanted=wanted)
 
 
 def open_lister(source: ImageSource) -> Lister[Any]:

@@ -41,10 +41,24 @@ class Labelled(Entry):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Folder:
+class _Named:
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+class Folder(_Named):
     """One folder found."""
 
-    path: str
+    __slots__ = ()
+
+
+class File(_Named):
+    """What was found that is no folder, and not looked at yet."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +101,26 @@ class LocalReader:
 
     in_flight, knows_sizes = 2, True
 
-    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[File | Folder]:
         try:
             with os.scandir(folder) as found:
                 for item in found:
-                    if keep(item.name) and (entry := _entry(item)):
-                        yield entry
+                    if keep(item.name):
+                        # Folders behind links are left out, as they can form circles: `look` takes them for no file
+                        yield (Folder if item.is_dir(follow_symlinks=False) else File)(item.path)
         except OSError as error:
             raise StorageFailed(f"cannot list {printable(folder)}: {error.strerror}", "check the folder's name and permissions") from error
+
+    def look(self, path: str) -> Entry | None:
+        """The file of that name, or behind that link; None for sockets, pipes and devices, which would block a read.
+
+        A link to nothing is a file of no bytes: its read fails, as a fault.
+        """
+        try:
+            status = os.stat(path)
+        except OSError:
+            return Entry(path, 0)
+        return Entry(path, status.st_size, status.st_mtime_ns // 1000) if stat.S_ISREG(status.st_mode) else None
 
     def read_many(self, paths: Sequence[str], *, limit: int) -> list[Data]:
         return [attempt(self.read, path, limit=limit) for path in paths]
@@ -130,22 +156,6 @@ def attempt(read: Callable[..., Found], path: str, *, limit: int) -> Data:
 def version_of(size: int, modified: int | None, etag: str | None) -> str | None:
     """What tells a file from what it was before: size, and etag or else time. None where nothing of it is known."""
     return None if size == UNKNOWN and not (etag or modified) else f"{size} {etag or modified}"
-
-
-def _entry(item: os.DirEntry[str]) -> Entry | Folder | None:
-    """The file or folder behind a directory entry; None for sockets, pipes and devices, which would block a read.
-
-    Folders behind links are left out (they can form circles). A broken link is an entry: its read fails, as a fault.
-    """
-    if item.is_dir(follow_symlinks=False):
-        return Folder(item.path)
-    try:
-        status = item.stat()
-    except OSError:
-        return Entry(item.path, 0)
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return Entry(item.path, status.st_size, status.st_mtime_ns // 1000)
 
 
 def location_of(location: str) -> str:

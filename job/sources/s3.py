@@ -9,7 +9,6 @@ import errno
 import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -47,6 +46,8 @@ _making = Lock()
 class S3Lister:
     """Prefixes of S3, in ranges of their keys."""
 
+    seeks = True
+
     def __init__(self, roots: tuple[str, ...]) -> None:
         self._roots = sorted(roots)
 
@@ -56,21 +57,18 @@ class S3Lister:
             _check(root)
 
     def pieces(self, *, wanted: int) -> list[Range]:
-        each = -(-wanted // (WANTED_PER_RANGE * len(self._roots)))
+        each = -(-wanted // len(self._roots))
         pieces = [Range(root) for root in self._roots]
-        if each == 1:
+        if each <= WANTED_PER_RANGE:
             return pieces
         few = ahead(lambda piece: keys.are_few(functools.partial(scan, piece.root), piece), pieces, threads=keys.LOOKS_AT_ONCE)
         return [part for piece, one in zip(pieces, few, strict=True) for part in ([piece] if one else self.split(piece, wanted=each))]
 
-    def follow(self, piece: Range) -> Iterator[Entry]:
+    def follow(self, piece: Range) -> Iterator[tuple[str, Entry | None]]:
         return keys.follow(functools.partial(scan, piece.root), piece)
 
-    def rest(self, piece: Range, last: Entry) -> Range:
-        return replace(piece, after=piece.name_of(last))
-
     def split(self, piece: Range, *, wanted: int) -> list[Range]:
-        return keys.split(functools.partial(scan, piece.root), piece, wanted=wanted)
+        return keys.split(functools.partial(scan, piece.root), piece, wanted=-(-wanted // WANTED_PER_RANGE))
 
 
 def scan(root: str, after: str, at_once: int) -> Iterator[Entry]:

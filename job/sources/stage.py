@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PIECES_PER_SLOT = 32  # of work wanted for each core: folders differ in size
 TASKS_PER_SLOT = 4  # that list: what is found is counted when one ends
 LONG = 200_000  # names listed one after the other, where they can be split further: two hundred requests to S3
-TOLD_EVERY = 1000  # images that are counted, and then the clock is looked at: a page of S3's
+TOLD_EVERY = 1000  # names, and then the clock is looked at: a page of S3's
 ROWS_PER_PART = 65_536  # entries in one file: some 20 MB while it is made
 
 LISTING = pa.schema(
@@ -141,7 +141,7 @@ def list_parts(
 ) -> list[ListingPart]:
     """All listing parts of a source. `run` does work over lists of pieces, on executors.
 
-    Where a piece turns out to be long, or a task's time is over, what is left is split anew, and listed in the next round.
+    Where a piece turns out to be long, or a task's time is over, what is left is listed in the next round, split anew where it is little.
     With a limit one task at a time goes on where the last one stopped: the first N are the same on every machine.
     """
     lister = open_lister(source)
@@ -176,7 +176,7 @@ def _dealt(pieces: list[Any], *, most: int) -> list[list[Any]]:
 def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, count: Callable[[int], None] = lambda _: None) -> Listed:
     """Follows pieces, as far as it gets in its time, and writes listing parts; runs on an executor, or on the driver for a second."""
     rests: list[Any] = []
-    entries = _entries(open_lister(source), pieces, source=source, rests=rests, ends=monotonic() + TASK_S)
+    entries = _entries(open_lister(source), pieces, source=source, rests=rests, lasts=TASK_S)
     if source.classes is None:
         entries = islice(entries, source.limit)
     parts = []
@@ -187,24 +187,29 @@ def list_pieces(pieces: Iterable[Any], *, source: ImageSource, scratch: Place, c
 
 
 def _entries(
-    lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource, rests: list[Any] | None = None, ends: float = inf
+    lister: Lister[Any], pieces: Iterable[Any], *, source: ImageSource, rests: list[Any] | None = None, lasts: float = inf
 ) -> Iterator[Entry]:
-    """The images of pieces, in order; where `rests` is there, it takes what is left when a piece is long, or it is that late.
+    """The images of pieces, in order; where `rests` is there, it takes what is left when a piece is long, or after `lasts` seconds.
 
-    At least a page of the first piece is followed, so rounds end.
+    At least a page of the first piece is followed, so rounds end. The time is counted from the first name, so that they are not many: the
+    way there may be long, as all of a folder is listed before, and whoever goes on has it before them again.
     """
+    stops_early = lister.seeks and source.limit is None  # with a limit nothing else is listed meanwhile
+    ends = None
     waiting = iter(pieces)
     for piece in waiting:
-        for number, entry in enumerate(lister.follow(piece), 1):
-            if matches(entry.path, source.include):
+        for number, (place, entry) in enumerate(lister.follow(piece), 1):
+            ends = monotonic() + lasts if ends is None else ends
+            if entry and matches(entry.path, source.include):
                 yield entry
             if number % TOLD_EVERY:
                 continue
             not_too_long()
-            long = number >= LONG and source.limit is None  # with a limit nothing else is listed meanwhile
-            if rests is not None and (long or monotonic() >= ends) and (rest := lister.rest(piece, entry)):
-                rests.append(rest)
+            long = stops_early and number >= LONG
+            if rests is not None and (long or monotonic() >= ends):
+                rests.append(replace(piece, after=place))
                 break
+        ends = monotonic() + lasts if ends is None else ends
         if rests is not None and monotonic() >= ends:
             rests.extend(waiting)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, ClassVar, TypeAlias
 
 import pyarrow as pa
@@ -28,12 +29,13 @@ Columns: TypeAlias = dict[str, Column]
 
 @dataclass(frozen=True, slots=True, order=True)
 class RowGroups:
-    """Row groups [start, stop) of a Parquet file, which belongs to the list `root`."""
+    """Row groups [start, stop) of a Parquet file, which belongs to the list `root`; of their rows those after row `after` of the file."""
 
     root: str
     file: str
     start: int
     stop: int
+    after: int = 0
 
 
 class TableLister(ABC):
@@ -42,6 +44,7 @@ class TableLister(ABC):
     required, optional   the columns that are read, by name
     """
 
+    seeks = False  # it reads the rows of a row group once more
     required: ClassVar[Columns]
     optional: ClassVar[Columns]
 
@@ -66,31 +69,32 @@ class TableLister(ABC):
         enough = max(ROWS_PER_PIECE, -(-rows // wanted))
         return [piece for root, file, footer in footers for piece in _cut(root, str(file), footer, rows=enough)]
 
-    def follow(self, piece: RowGroups) -> Iterator[Entry]:
+    def follow(self, piece: RowGroups) -> Iterator[tuple[int, Entry | None]]:
         for number, row in _foreseen(self._rows(piece), piece.file):
             try:
                 entry = self.entry(row, piece.root)
             except UsageError as error:
                 raise BadManifest(f"{printable(piece.file)}: row {number}: {error}", error.hint) from error
-            if entry and (not self._under or entry.path.startswith(self._under)):
-                yield entry
+            wanted = entry and (not self._under or entry.path.startswith(self._under))
+            yield number, entry if wanted else None
 
     def _rows(self, piece: RowGroups) -> Iterator[tuple[int, Row]]:
         """The rows of a piece, and their numbers in its file."""
         with opened(place_of(piece.file)) as source:
             file = pq.ParquetFile(source, pre_buffer=False, buffer_size=BYTES_AT_ONCE)
             names = [name for name in {**self.required, **self.optional} if name in file.schema_arrow.names]
-            number = 1 + sum(file.metadata.row_group(group).num_rows for group in range(piece.start))
-            for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=range(piece.start, piece.stop), columns=names):
-                rows = zip(*(values(batch[name]) for name in names), strict=True)
-                yield from enumerate((dict(zip(names, row, strict=True)) for row in rows), number)
-                number += batch.num_rows
+            ends = [0, *accumulate(file.metadata.row_group(group).num_rows for group in range(piece.stop))]
+            first = next((group for group in range(piece.start, piece.stop) if ends[group + 1] > piece.after), piece.stop)
+            done = ends[first]
+            for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=range(first, piece.stop), columns=names):
+                left = batch.slice(max(0, piece.after - done))
+                rows = zip(*(values(left[name]) for name in names), strict=True)
+                done += batch.num_rows
+                yield from enumerate((dict(zip(names, row, strict=True)) for row in rows), 1 + done - left.num_rows)
 
-    def rest(self, piece: RowGroups, last: Entry) -> None:  # noqa: ARG002  a piece is never long
-        return None
-
-    def split(self, piece: RowGroups, *, wanted: int) -> list[RowGroups]:  # noqa: ARG002  nor cut further
-        return [piece]
+    def split(self, piece: RowGroups, *, wanted: int) -> list[RowGroups]:
+        size = -(-(piece.stop - piece.start) // wanted)
+        return [replace(piece, start=start, stop=min(start + size, piece.stop)) for start in range(piece.start, piece.stop, size)]
 
     def _footers(self) -> list[tuple[str, Place, pq.FileMetaData]]:
         files = [(root, file) for root in self._roots for file in self.files(root)]

@@ -185,8 +185,7 @@ def standing_still() -> Iterator[Callable[[list[psutil.Process]], list[psutil.Pr
 
 def test_a_worker_that_loses_its_disk_does_not_lose_the_run(cluster: Cluster, upload: Upload, many: Path, tmp_path: Path) -> None:
     with ended(upload.submit(cluster, "run", "--images", many, "--results", tmp_path / "results")) as running:
-        until(lambda: any(map(featurizes, cluster.workers)))
-        lost = next(filter(featurizes, cluster.workers))  # the first one: the other may still unpack its packages, and would do so again
+        lost = first_to_featurize(cluster)  # the other may still unpack its packages, and would do so again
         lost.lose_disk()
         kill_families(daemon.pid for daemon in lost.python_daemons())  # the next one has no Python to start from
         out, err = running.communicate(timeout=PATIENCE_S)
@@ -194,6 +193,12 @@ def test_a_worker_that_loses_its_disk_does_not_lose_the_run(cluster: Cluster, up
     assert 'Cannot run program "./environment/bin/python"' in err, "its tasks failed, and were done elsewhere"
     assert_whole(tmp_path / "results", many)
     assert read(tmp_path / "results" / "projections").num_rows == len(list(many.iterdir()))
+
+
+def first_to_featurize(cluster: Cluster) -> Worker:
+    found: list[Worker] = []
+    until(lambda: bool(found.extend(filter(featurizes, cluster.workers)) or found))
+    return found[0]
 
 
 def featurizes(worker: Worker) -> bool:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Protocol
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from job.errors import StorageFailed, UsageError
-from job.sources import folders, stage
-from job.sources.folders import WALKS_PER_SPLIT, WIDE, Scan, Walk, follow, plan_walks, visible
+from job.sources import folders, listers, stage
+from job.sources.folders import WALKS_PER_SPLIT, WIDE, Disk, Walk, follow, plan_walks, visible
 from job.sources.labels import label_of
 from job.sources.listing import (
     LARGEST_SHARES,
@@ -34,9 +33,9 @@ from job.sources.listing import (
     share_rests,
     share_size,
 )
-from job.sources.readers import Entry, Folder, LocalReader, local_path, location_of, open_reader, printable
+from job.sources.readers import Entry, File, Folder, LocalReader, local_path, location_of, open_reader, printable
 from job.sources.reading import Image, read_images
-from job.sources.stage import list_pieces, rows_of
+from job.sources.stage import list_parts, list_pieces, rows_of
 
 MILLION = 1_000_000
 MEGABYTE = 1_000_000
@@ -44,20 +43,23 @@ MEGABYTE = 1_000_000
 Tree = dict[str, "Tree | None"]  # a folder's names; None is a file
 
 
-class Folders(Protocol):
-    scan: Scan
-
-
 # --- places that are not there --------------------------------------------------------------------------------------
 
 
+class MadeUp:
+    """A disk of files of one byte."""
+
+    def look(self, path: str) -> Entry:
+        return Entry(path, 1)
+
+
 @dataclass
-class TreeReader:
+class TreeReader(MadeUp):
     """Nested dictionaries under /t, as folders."""
 
     tree: Tree
 
-    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[File | Folder]:
         place: Tree | None = self.tree
         for name in folder.split("/")[2:]:
             assert place is not None
@@ -65,11 +67,11 @@ class TreeReader:
         assert place is not None
         for name, below in place.items():
             if keep(name):
-                yield Entry(f"{folder}/{name}", 1) if below is None else Folder(f"{folder}/{name}")
+                yield File(f"{folder}/{name}") if below is None else Folder(f"{folder}/{name}")
 
 
 @dataclass
-class WideReader:
+class WideReader(MadeUp):
     """/t with `width` names: files, or folders of one file each. Made as it is looked at, and counted."""
 
     width: int
@@ -77,17 +79,18 @@ class WideReader:
     looked_at: int = 0
     scans: list[str] = field(default_factory=list)
 
-    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[File | Folder]:
         self.scans.append(folder)
         if folder != "/t":
             self.looked_at += 1
-            yield Entry(f"{folder}/only.jpg", 1)
+            if keep("only.jpg"):
+                yield File(f"{folder}/only.jpg")
             return
         for number in range(self.width):
             self.looked_at += 1
             name = f"{number:07}"
             if keep(name):
-                yield Folder(f"/t/{name}") if self.of_folders else Entry(f"/t/{name}", 1)
+                yield Folder(f"/t/{name}") if self.of_folders else File(f"/t/{name}")
 
 
 def files_of(tree: Tree, folder: str = "/t") -> list[str]:
@@ -99,8 +102,8 @@ def files_of(tree: Tree, folder: str = "/t") -> list[str]:
     return found
 
 
-def followed(reader: Folders, walks: list[Walk], *, include: tuple[str, ...] = ()) -> list[str]:
-    return [entry.path for walk in walks for entry in follow(reader.scan, walk) if matches(entry.path, include)]
+def followed(disk: Disk, walks: list[Walk], *, include: tuple[str, ...] = ()) -> list[str]:
+    return [entry.path for walk in walks for _, entry in follow(disk, walk) if entry and matches(entry.path, include)]
 
 
 # --- a million of anything ------------------------------------------------------------------------------------------
@@ -110,7 +113,7 @@ def followed(reader: Folders, walks: list[Walk], *, include: tuple[str, ...] = (
 @pytest.mark.parametrize("wanted", [64, 3200])
 def test_planning_looks_at_few_of_a_million_names(of_folders: bool, wanted: int) -> None:
     reader = WideReader(MILLION, of_folders)
-    walks = plan_walks(reader.scan, ["/t"], wanted=wanted)
+    walks = plan_walks(reader, ["/t"], wanted=wanted)
     assert reader.looked_at <= WIDE + 1
     assert len(walks) == wanted // WALKS_PER_SPLIT
 
@@ -119,7 +122,7 @@ def test_planning_looks_at_few_of_a_million_names(of_folders: bool, wanted: int)
 def test_planning_over_a_million_names_takes_little_memory(of_folders: bool) -> None:
     tracemalloc.start()
     try:
-        plan_walks(WideReader(MILLION, of_folders).scan, ["/t"], wanted=3200)  # a hundred cores
+        plan_walks(WideReader(MILLION, of_folders), ["/t"], wanted=3200)  # a hundred cores
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -132,14 +135,14 @@ def test_planning_stops_at_enough_folders_however_many_lie_below() -> None:
 
         looked_at = 0
 
-        def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[Entry | Folder]:
+        def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[File | Folder]:
             for number in range(1000):
                 self.looked_at += 1
                 if keep(str(number)):
                     yield Folder(f"{folder}/{number}")
 
     reader = Bushy({})
-    walks = plan_walks(reader.scan, ["/t"], wanted=3200)
+    walks = plan_walks(reader, ["/t"], wanted=3200)
     assert 3200 <= len(walks) < 3200 + WIDE
     assert reader.looked_at < 5 * WIDE
 
@@ -157,7 +160,9 @@ def test_one_walk_of_a_million_finds_its_share_of_them_and_none_of_another_s(of_
 @pytest.mark.parametrize("of_folders", [False, True], ids=["one folder of 20,000 files", "20,000 folders of one file"])
 def test_all_walks_together_find_each_of_20_000_files_once(of_folders: bool) -> None:
     reader = WideReader(20_000, of_folders)
-    found = Counter(followed(reader, plan_walks(reader.scan, ["/t"], wanted=24)))
+    walks = plan_walks(reader, ["/t"], wanted=3 * WALKS_PER_SPLIT)
+    assert len(walks) == 3
+    found = Counter(followed(reader, walks))
     assert len(found) == 20_000
     assert set(found.values()) == {1}
 
@@ -182,7 +187,7 @@ TREES: st.SearchStrategy[Tree] = st.recursive(
 def test_every_visible_file_of_a_tree_is_found_once(tree: Tree, wanted: int, wide: int) -> None:
     reader = TreeReader(tree)
     with mock.patch.object(folders, "WIDE", wide):  # so that small trees have folders too wide for the driver
-        walks = plan_walks(reader.scan, ["/t"], wanted=wanted)
+        walks = plan_walks(reader, ["/t"], wanted=wanted)
     assert sorted(followed(reader, walks)) == sorted(files_of(tree))
 
 
@@ -190,7 +195,7 @@ def test_every_visible_file_of_a_tree_is_found_once(tree: Tree, wanted: int, wid
 def test_every_root_is_walked(trees: list[Tree], wanted: int) -> None:
     reader = TreeReader({f"root{number}": tree for number, tree in enumerate(trees)})
     roots = [f"/t/root{number}" for number in range(len(trees))]
-    found = followed(reader, plan_walks(reader.scan, roots, wanted=wanted))
+    found = followed(reader, plan_walks(reader, roots, wanted=wanted))
     assert sorted(found) == sorted(path for root, tree in zip(roots, trees, strict=True) for path in files_of(tree, root))
 
 
@@ -199,12 +204,12 @@ def test_a_plan_is_the_same_whatever_order_the_disk_has(tree: Tree, wanted: int)
     def turned(tree: Tree) -> Tree:
         return {name: None if below is None else turned(below) for name, below in reversed(tree.items())}
 
-    assert plan_walks(TreeReader(tree).scan, ["/t"], wanted=wanted) == plan_walks(TreeReader(turned(tree)).scan, ["/t"], wanted=wanted)
+    assert plan_walks(TreeReader(tree), ["/t"], wanted=wanted) == plan_walks(TreeReader(turned(tree)), ["/t"], wanted=wanted)
 
 
 @given(tree=TREES, wanted=st.integers(1, 40))
 def test_walks_are_in_order_of_path(tree: Tree, wanted: int) -> None:
-    folders = [walk.folder for walk in plan_walks(TreeReader(tree).scan, ["/t"], wanted=wanted)]
+    folders = [walk.folder for walk in plan_walks(TreeReader(tree), ["/t"], wanted=wanted)]
     assert folders == sorted(folders)
 
 
@@ -216,8 +221,112 @@ def test_a_walk_yields_a_folder_s_files_in_order_of_path(tree: Tree) -> None:
     assert all(one < other for one, other in pairwise(found) if one.rpartition("/")[0] == other.rpartition("/")[0])
 
 
+@given(tree=TREES, count=st.integers(1, 3), wanted=st.integers(1, 6), data=st.data())
+def test_what_is_left_of_a_walk_is_what_was_not_listed(tree: Tree, count: int, wanted: int, data: st.DataObject) -> None:
+    walk = Walk("/t", data.draw(st.integers(0, count - 1)), count, deep=data.draw(st.booleans()))
+    whole = list(follow(TreeReader(tree), walk))
+    assume(whole)
+    stop = data.draw(st.integers(1, len(whole)))
+    rest = replace(walk, after=whole[stop - 1][0])
+    assert whole[:stop] + list(follow(TreeReader(tree), rest)) == whole
+    with mock.patch.object(folders, "WALKS_PER_SPLIT", 2):
+        walks = folders.split(rest, wanted=wanted)
+    files = [place for place, entry in whole[stop:] if entry]
+    assert sorted(place for each in walks for place, entry in follow(TreeReader(tree), each) if entry) == sorted(files)
+
+
+@given(tree=TREES, count=st.integers(1, 4))
+def test_walks_that_share_the_names_of_a_folder_find_all_files_below_it(tree: Tree, count: int) -> None:
+    assert sorted(followed(TreeReader(tree), [Walk("/t", index, count) for index in range(count)])) == sorted(files_of(tree))
+
+
+@pytest.mark.parametrize("name", ["2", "a", "b"])
+def test_what_is_left_of_a_walk_is_found_where_the_last_file_or_its_folder_is_gone(name: str) -> None:
+    below: Tree = {"b": {"1": None, "2": None, "3": None}, "c": {"4": None}}
+    tree: Tree = {"a": below, "d": {"5": None}}
+    left = {"2": ["/t/a/b/3", "/t/a/c/4", "/t/d/5"], "b": ["/t/a/c/4", "/t/d/5"], "a": ["/t/d/5"]}
+    for place in (tree, below, below["b"]):
+        (place or {}).pop(name, None)
+    assert followed(TreeReader(tree), [Walk("/t", after="a/b/2")]) == left[name]
+
+
+def test_many_files_are_looked_at_ahead_and_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "LOOKS_TOGETHER", 3)
+    names = [f"{place:03}" for place in range(200)]
+    disk = TreeReader(dict.fromkeys(reversed(names)))
+    looked: list[str] = []
+    disk.look = lambda path: looked.append(path) or Entry(path, int(path[-3:]))
+    walk = follow(disk, Walk("/t"))
+    assert next(walk) == ("000", Entry("/t/000", 0))
+    assert 3 <= len(looked) <= 3 * (folders.LOOKS_AT_ONCE + 2)
+    assert [entry for _, entry in walk] == [Entry(f"/t/{name}", int(name)) for name in names[1:]]
+
+
+@dataclass
+class SlowDisk(TreeReader):
+    """Listing the names of a folder takes so many seconds, and a look one."""
+
+    scan_s: int = 0
+    now: float = 0.0
+
+    def scan(self, folder: str, *, keep: Callable[[str], bool]) -> Iterator[File | Folder]:
+        self.now += self.scan_s
+        return super().scan(folder, keep=keep)
+
+    def look(self, path: str) -> Entry:
+        self.now += 1
+        return super().look(path)
+
+
+@pytest.mark.parametrize(("scan_s", "rounds"), [(0, 4), (10_000, 4)])
+def test_a_folder_that_takes_long_to_list_is_listed_in_few_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan_s: int, rounds: int
+) -> None:
+    """Each of them lists it once more, and then works for its time."""
+    disk = SlowDisk(dict.fromkeys(f"{place:04}" for place in range(1_000)), scan_s)
+    monkeypatch.setattr(stage, "monotonic", lambda: disk.now)
+    monkeypatch.setattr(stage, "TOLD_EVERY", 10)
+    monkeypatch.setattr(stage, "LONG", 10)
+    monkeypatch.setattr(folders, "LOOKS_TOGETHER", 1_000)
+    monkeypatch.setattr(listers, "LocalReader", lambda: disk)
+    done = []
+
+    def run(work: Callable[[list[Walk]], stage.Listed], tasks: list[list[Walk]]) -> list[stage.Listed]:
+        done.append([work(task) for task in tasks])
+        return done[-1]
+
+    parts = list_parts(run, ImageSource(("/t",), limit=5_000), slots=1, scratch=tmp_path, count=lambda _: None)
+    assert sum(part.count for part in parts) == 1_000
+    assert len(done) == rounds
+
+
+def test_a_walk_of_many_files_is_not_left_where_it_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever goes on would list its folder once more."""
+    monkeypatch.setattr(stage, "TOLD_EVERY", 1)
+    monkeypatch.setattr(stage, "LONG", 3)
+    monkeypatch.setattr(listers, "LocalReader", lambda: TreeReader(dict.fromkeys("123456789")))
+    done = list_pieces([Walk("/t")], source=ImageSource(("/t",)), scratch=tmp_path)
+    assert (sum(part.count for part in done.parts), done.rests) == (9, [])
+
+
+def test_a_walk_of_empty_folders_can_be_left_at_each_of_them() -> None:
+    disk = TreeReader({"a": {}, "b": {"c": {}, "d": {}}, "e": {"1": None}})
+    steps = list(follow(disk, Walk("/t")))
+    assert steps == [("a/", None), ("b/", None), ("b/c/", None), ("b/d/", None), ("e/", None), ("e/1", Entry("/t/e/1", 1))]
+
+
+def test_a_walk_looks_at_a_file_when_it_is_its_turn_and_at_none_that_was_listed() -> None:
+    """A look is a request to a server, on a disk that many machines mount: all of a folder's before its first file may take hours."""
+    disk = TreeReader({"a": dict.fromkeys("1234"), "b": dict.fromkeys("56")})
+    looked: list[str] = []
+    disk.look = lambda path: looked.append(path) or Entry(path, 1)
+    walk = follow(disk, Walk("/t", after="a/2"))
+    assert next(walk)[0] == "a/3"
+    assert looked == ["/t/a/3"]
+
+
 def test_an_empty_folder_needs_no_walk() -> None:
-    assert plan_walks(TreeReader({}).scan, ["/t"], wanted=8) == []
+    assert plan_walks(TreeReader({}), ["/t"], wanted=8) == []
 
 
 @pytest.mark.parametrize(("name", "seen"), [("a.jpg", True), ("a", True), (".a", False), ("_MG_1234.JPG", True), ("a_.b", True)])
@@ -228,7 +337,7 @@ def test_names_that_begin_with_a_dot_are_hidden(name: str, seen: bool) -> None:
 def test_nothing_below_a_hidden_folder_is_found_but_a_hidden_root_is_read() -> None:
     reader = TreeReader({"_root": {"_a.jpg": None, ".cache": {"b.jpg": None}, "_tmp": {"c.jpg": None}}})
     for wanted in (1, 8):
-        assert followed(reader, plan_walks(reader.scan, ["/t/_root"], wanted=wanted)) == ["/t/_root/_a.jpg"]
+        assert followed(reader, plan_walks(reader, ["/t/_root"], wanted=wanted)) == ["/t/_root/_a.jpg"]
 
 
 # --- patterns and labels --------------------------------------------------------------------------------------------
@@ -472,6 +581,10 @@ def test_the_same_files_make_the_same_rows_in_the_same_order(photos: Path) -> No
 # --- a local disk ---------------------------------------------------------------------------------------------------
 
 
+def entries(folder: Path) -> list[Entry]:
+    return [entry for _, entry in follow(LocalReader(), Walk(str(folder))) if entry]
+
+
 def listed(folder: Path | str, *, include: tuple[str, ...] = ()) -> list[str]:
     return followed(LocalReader(), [Walk(str(folder))], include=include)
 
@@ -479,7 +592,7 @@ def listed(folder: Path | str, *, include: tuple[str, ...] = ()) -> list[str]:
 def test_a_local_file_is_listed_with_size_and_time(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"12345")
     os.utime(tmp_path / "a.jpg", ns=(0, 1_700_000_000_123_456_789))
-    assert list(LocalReader().scan(str(tmp_path), keep=visible)) == [Entry(str(tmp_path / "a.jpg"), 5, 1_700_000_000_123_456)]
+    assert entries(tmp_path) == [Entry(str(tmp_path / "a.jpg"), 5, 1_700_000_000_123_456)]
 
 
 def test_a_local_file_is_read_whole(tmp_path: Path) -> None:
@@ -497,7 +610,7 @@ def test_a_broken_link_is_listed_so_that_it_becomes_a_fault(tmp_path: Path) -> N
 
 def test_a_link_to_itself_is_listed_as_a_broken_one(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to(tmp_path / "a.jpg")
-    assert list(LocalReader().scan(str(tmp_path), keep=visible)) == [Entry(str(tmp_path / "a.jpg"), 0)]
+    assert entries(tmp_path) == [Entry(str(tmp_path / "a.jpg"), 0)]
 
 
 def test_a_pipe_is_left_out_since_reading_it_would_wait_for_ever(tmp_path: Path) -> None:
@@ -511,8 +624,7 @@ def test_a_link_to_a_file_is_that_file_under_the_link_s_name(tmp_path: Path) -> 
     (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"12345")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "b.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
-    (entry,) = LocalReader().scan(str(tmp_path / "photos"), keep=visible)
-    assert isinstance(entry, Entry)
+    (entry,) = entries(tmp_path / "photos")
     assert (entry.path, entry.size) == (str(tmp_path / "photos" / "b.jpg"), 5)
 
 

@@ -7,9 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +30,8 @@ from job.sources.listing import ImageSource, first_labels, plan_shares, select
 from job.sources.manifest import ManifestLister, resolve
 from job.sources.readers import UNKNOWN, AnyReader, Data, Entry, Found, Labelled, kind_of, open_reader
 from job.sources.reading import Image, read_images
-from job.sources.stage import count_images, list_parts, rows_of
+from job.sources.stage import Listed, count_images, list_parts, rows_of
+from job.sources.tables import RowGroups
 from job.storage import S3Path, read_range, whole
 
 Rows = dict[str, Sequence[Any]]
@@ -44,7 +47,7 @@ def write(file: Path | S3Path, rows: Rows | pa.Table, *, groups: int = 1000) -> 
 def listed(*roots: str, wanted: int = 4, **how: Any) -> list[Entry]:
     """What executors would follow, in order."""
     lister = open_lister(ImageSource(roots, **how))
-    return [entry for piece in lister.pieces(wanted=wanted) for entry in lister.follow(piece)]
+    return [entry for piece in lister.pieces(wanted=wanted) for _, entry in lister.follow(piece) if entry]
 
 
 def rows_listed(source: ImageSource, *, scratch: Path) -> list[Image]:
@@ -373,24 +376,57 @@ def test_digests_of_parts_in_s3_are_read_by_ranges(bucket: S3Path) -> None:
     assert {each.path for each in found} <= {b"2", b"4", b"6"}
 
 
+@pytest.mark.parametrize("limit", [None, 7])
 @pytest.mark.parametrize("under", ["disk", "lists"])
-def test_walks_and_row_groups_are_followed_to_their_ends_and_what_has_not_begun_is_handed_on(
-    photos: Path, monkeypatch: pytest.MonkeyPatch, under: str
+def test_walks_and_row_groups_are_left_where_a_task_s_time_is_over_and_followed_by_others(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, under: str, limit: int | None
 ) -> None:
-    """Nothing tells a walk of a disk, or some row groups, where another is to go on."""
     monkeypatch.setattr(stage, "TOLD_EVERY", 1)
     monkeypatch.setattr(stage, "TASK_S", 0)
     monkeypatch.setattr(tables, "ROWS_PER_PIECE", 1)
     root = str(photos)
     if under == "lists":
         root = write(photos / "manifest.parquet", {"path": [str(file) for file in sorted(photos.rglob("*.jpg"))]}, groups=5)
-    source = ImageSource((root,), include=("*.jpg",))
-    pieces = open_lister(source).pieces(wanted=2)
-    assert len(pieces) == 2
-    done = stage.list_pieces(pieces, source=source, scratch=photos.parent / "scratch")
-    assert [part.count for part in done.parts] == [5]
-    assert done.rests == pieces[1:]
-    assert len(rows_listed(source, scratch=photos.parent / "scratch")) == 10
+    source = ImageSource((root,), include=("*.jpg",), limit=limit)
+    tasks: list[Listed] = []
+
+    def run(work: Callable[[list[Any]], Listed], lists: list[list[Any]]) -> list[Listed]:
+        done = [work(pieces) for pieces in lists]
+        tasks.extend(done)
+        return done
+
+    parts = list_parts(run, source, slots=1, scratch=photos.parent / "scratch", count=lambda _: None)
+    read = [row.path for share in plan_shares(select(parts, labels=None, limit=limit), slots=1) for row in rows_of(share)]
+    assert sorted(read) == sorted(map(str, photos.rglob("*.jpg")))[:limit]
+    assert max(sum(part.count for part in task.parts) for task in tasks) == 1, "a page each"
+
+
+@given(
+    groups=st.integers(1, 12),
+    rows=st.integers(1, 40),
+    at_once=st.integers(1, 9),
+    wanted=st.integers(1, 9),
+    data=st.data(),
+)
+def test_what_is_left_of_row_groups_is_what_was_not_listed(
+    tmp_path_factory: pytest.TempPathFactory, groups: int, rows: int, at_once: int, wanted: int, data: st.DataObject
+) -> None:
+    """Also of rows that are not asked for, of which there may be millions before the next image."""
+    folder = tmp_path_factory.mktemp("rows")
+    file = write(folder / "manifest.parquet", {"path": [f"/{'ab'[row % 2]}/{row}" for row in range(rows)]}, groups=groups)
+    lister = ManifestLister((file,), under=data.draw(st.sampled_from([(), ("/a",)])))
+    last = -(-rows // groups)
+    begin = data.draw(st.integers(0, last - 1))
+    piece = RowGroups(file, file, begin, data.draw(st.integers(begin + 1, last)))
+    with mock.patch.object(tables, "ROWS_AT_ONCE", at_once):
+        whole = list(lister.follow(piece))
+        assert len(whole) == min(rows, piece.stop * groups) - begin * groups, "each row has a place"
+        stop = data.draw(st.integers(1, len(whole)))
+        rest = replace(piece, after=whole[stop - 1][0])
+        assert whole[:stop] + list(lister.follow(rest)) == whole
+        pieces = lister.split(rest, wanted=wanted)
+        assert len(pieces) <= wanted
+        assert whole[:stop] + [each for some in pieces for each in lister.follow(some)] == whole
 
 
 # --- inventories ----------------------------------------------------------------------------------------------------

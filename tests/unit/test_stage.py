@@ -143,8 +143,8 @@ def test_what_is_uploaded_is_what_a_run_lists(photos: Path, target: str) -> None
     (photos / "link.jpg").symlink_to(photos / "top.jpg")
     (photos / "linked").symlink_to(photos / "apple")
     main(["stage", str(photos), target])
-    listed = follow(LocalReader().scan, Walk(str(photos)))
-    assert set(there(target)) == {os.path.relpath(entry.path, photos) for entry in listed}
+    listed = follow(LocalReader(), Walk(str(photos)))
+    assert set(there(target)) == {os.path.relpath(entry.path, photos) for _, entry in listed if entry}
 
 
 # --- what is left alone, and what fails -----------------------------------------------------------------------------
