@@ -16,10 +16,8 @@ from job.ahead import ahead
 from job.sources.readers import Entry, File, Folder
 
 WIDE = 1024  # entries at which the driver stops looking into a folder and lets executors split it by name
-LOOKS_TOGETHER, LOOKS_AT_ONCE = (
-    64,
-    4,
-)  # files that a thread looks at, and such threads: a look is a request, where many machines mount a disk
+LOOKS_TOGETHER = 64  # files that a thread looks at, one after the other: each is a request, where many machines mount a disk
+LOOKING = 4  # such threads
 WALKS_PER_SPLIT = 32  # a folder that is split becomes one walk for so many wanted, as each has to list all of its names
 
 
@@ -109,7 +107,7 @@ def _looked_at(disk: Disk, files: Sequence[File]) -> Iterator[Entry | None]:
     if len(files) <= LOOKS_TOGETHER:
         return (disk.look(each.path) for each in files)
     together = (files[start : start + LOOKS_TOGETHER] for start in range(0, len(files), LOOKS_TOGETHER))
-    return chain.from_iterable(ahead(lambda some: [disk.look(each.path) for each in some], together, threads=LOOKS_AT_ONCE))
+    return chain.from_iterable(ahead(lambda some: [disk.look(each.path) for each in some], together, threads=LOOKING))
 
 
 def split(walk: Walk, *, wanted: int) -> list[Walk]:

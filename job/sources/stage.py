@@ -209,6 +209,7 @@ def _entries(
             if rests is not None and (long or monotonic() >= ends):
                 rests.append(replace(piece, after=place))
                 break
+        not_too_long()
         ends = monotonic() + lasts if ends is None else ends
         if rests is not None and monotonic() >= ends:
             rests.extend(waiting)

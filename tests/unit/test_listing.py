@@ -258,7 +258,7 @@ def test_many_files_are_looked_at_ahead_and_come_in_order(monkeypatch: pytest.Mo
     disk.look = lambda path: looked.append(path) or Entry(path, int(path[-3:]))
     walk = follow(disk, Walk("/t"))
     assert next(walk) == ("000", Entry("/t/000", 0))
-    assert 3 <= len(looked) <= 3 * (folders.LOOKS_AT_ONCE + 2)
+    assert 3 <= len(looked) <= 3 * (folders.LOOKING + 2)
     assert [entry for _, entry in walk] == [Entry(f"/t/{name}", int(name)) for name in names[1:]]
 
 
@@ -307,6 +307,15 @@ def test_a_walk_of_many_files_is_not_left_where_it_is_quick(tmp_path: Path, monk
     monkeypatch.setattr(listers, "LocalReader", lambda: TreeReader(dict.fromkeys("123456789")))
     done = list_pieces([Walk("/t")], source=ImageSource(("/t",)), scratch=tmp_path)
     assert (sum(part.count for part in done.parts), done.rests) == (9, [])
+
+
+def test_many_small_walks_in_one_task_can_be_left_to_executors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or to nobody, after Ctrl-C."""
+    asked: list[None] = []
+    monkeypatch.setattr(stage, "not_too_long", lambda: asked.append(None))
+    monkeypatch.setattr(listers, "LocalReader", lambda: TreeReader({name: {"1": None} for name in "abcde"}))
+    list_pieces([Walk(f"/t/{name}") for name in "abcde"], source=ImageSource(("/t",)), scratch=tmp_path)
+    assert len(asked) == 5
 
 
 def test_a_walk_of_empty_folders_can_be_left_at_each_of_them() -> None:
