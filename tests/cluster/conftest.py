@@ -22,7 +22,7 @@ from job.storage import Place
 from job.submission import ENVIRONMENT_ALIAS, PYTHON
 from tests.artifact.conftest import build, turn_to_python_here
 from tests.conftest import REPOSITORY, lacking
-from tests.spark.conftest import MODEL, add_broken, picture
+from tests.spark.conftest import MODEL, add_broken, picture, until
 from tests.standalone import Cluster, standalone
 
 
@@ -74,8 +74,15 @@ def environment(home: Path, *, unpacked: Path) -> Path:
     return archive
 
 
+@pytest.fixture
+def cluster(machines: Cluster) -> Cluster:
+    """Those, idle: an executor outlives its driver for a moment, in which a test would take it for that of its own run."""
+    until(lambda: not any(worker.executors() for worker in machines.workers))
+    return machines
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if not shutil.which("java") and not os.environ.get("JAVA_HOME"):
         lacking("no Java here: Spark needs version 17")
     with standalone(tmp_path_factory.mktemp("cluster"), workers=2) as started:

@@ -21,8 +21,8 @@ from job.storage import S3Path
 from job.submission import PYTHON
 from tests.cluster.conftest import Upload, photographs
 from tests.s3 import Server
-from tests.spark.conftest import MODEL, ended, grid_means, process, read, rows
-from tests.spark.test_resume import by_path, until
+from tests.spark.conftest import MODEL, ended, grid_means, process, read, rows, until
+from tests.spark.test_resume import by_path
 from tests.standalone import Cluster, Worker, kill_families, standalone
 
 PATIENCE_S = 180

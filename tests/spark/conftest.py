@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -78,6 +79,13 @@ def ended(running: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
         if running.poll() is None:
             running.kill()
         running.communicate()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def picture(seed: int, *, size: tuple[int, int] = (48, 40)) -> Image.Image:

@@ -31,7 +31,7 @@ from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
 from job.sources.listing import largest_share, share_size
 from job.storage import S3Path, fetched, remove, whole
 from tests.s3 import Server
-from tests.spark.conftest import MODEL, ended, picture, process, read, rows
+from tests.spark.conftest import MODEL, ended, picture, process, read, rows, until
 from tests.spark.test_process import PATIENCE_S
 from tests.spark.test_s3 import put, table
 
@@ -389,13 +389,6 @@ def killed_at(moment: int, progress: Progress, store: Store, *, late: float, las
         running.kill()
         running.communicate()  # until its workers have ended as well
     assert running.returncode in (-signal.SIGKILL, 0), "where it ended by itself before, as a quick machine's may"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def fail_before_publishing(job: Job, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
