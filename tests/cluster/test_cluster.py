@@ -115,7 +115,7 @@ def test_executors_drivers_and_machines_that_are_killed_at_any_moment_cost_no_ro
 ) -> None:
     """Each run loses an executor, and then its driver, or the whole machine; the last ones are left alone."""
     images, results, fresh = tmp_path / "images", tmp_path / "results", tmp_path / "fresh"
-    photographs(images / "label", count=320)
+    photographs(images / "label", count=480)
     words = ("run", "--images", images, "--results")
     chance, done = random.Random(6), 0
     for life in range(LIVES):
