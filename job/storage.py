@@ -113,17 +113,17 @@ class S3Path:
     def read_bytes(self) -> bytes:
         return self._get()[0]
 
-    def read_end(self, count: int) -> tuple[bytes, int]:
-        """The last `count` bytes, or all where it has fewer, and the size of the whole."""
+    def read_end(self, count: int) -> tuple[bytes, int, str]:
+        """The last `count` bytes, or all where it has fewer, the size of the whole, and its etag; "" for that of an empty object."""
         try:
             data, said = self._get(Range=f"bytes=-{count}")
         except EOFError:
-            return b"", 0
-        return data, int(said["ContentRange"].rpartition("/")[2]) if "ContentRange" in said else len(data)
+            return b"", 0, ""
+        return data, int(said["ContentRange"].rpartition("/")[2]) if "ContentRange" in said else len(data), said["ETag"]
 
-    def read_range(self, start: int, stop: int) -> bytes:
-        """Bytes [start, stop)."""
-        return self._get(Range=f"bytes={start}-{stop - 1}")[0]
+    def read_range(self, start: int, stop: int, *, etag: str = "") -> bytes:
+        """Bytes [start, stop); FileExistsError where it is no longer that of `etag`."""
+        return self._get(Range=f"bytes={start}-{stop - 1}", **({"IfMatch": etag} if etag else {}))[0]
 
     def _get(self, **how: Any) -> tuple[bytes, dict[str, Any]]:
         from job import s3
@@ -177,11 +177,11 @@ END_BYTES = 1 << 16  # read of an object at once: the footer of a Parquet file, 
 
 
 class _Object(io.RawIOBase):
-    """An object as a file that is read in parts: its end at first, other parts as they are asked for."""
+    """An object as a file that is read in parts: its end at first, other parts, of the same version, as they are asked for."""
 
     def __init__(self, path: S3Path) -> None:
         self._path = path
-        self._end, self._size = path.read_end(END_BYTES)
+        self._end, self._size, self.etag = path.read_end(END_BYTES)
         self._at = 0
 
     def readable(self) -> bool:
@@ -203,7 +203,7 @@ class _Object(io.RawIOBase):
         if stop <= self._at:
             return 0
         behind = self._at - (self._size - len(self._end))
-        data = self._end[behind : behind + stop - self._at] if behind >= 0 else self._path.read_range(self._at, stop)
+        data = self._end[behind : behind + stop - self._at] if behind >= 0 else self._path.read_range(self._at, stop, etag=self.etag)
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -256,6 +256,14 @@ def opened(file: Place) -> io.IOBase:
     return _Object(file) if isinstance(file, S3Path) else file.open("rb")
 
 
+def version_of_open(source: io.IOBase) -> str:
+    """Of a file that is open: what changes when its name becomes another's. Its etag in S3; size and time on a disk."""
+    if isinstance(source, _Object):
+        return source.etag
+    status = os.fstat(source.fileno())
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def read_range(file: Place, start: int, stop: int) -> bytes:
     """Bytes [start, stop) of a file, wherever it is; at least one."""
     if isinstance(file, S3Path):
@@ -303,6 +311,11 @@ def link(source: str | Path, target: str | Path) -> None:
         raise
     except OSError:
         shutil.copy2(source, target)
+
+
+def is_damage(error: Exception) -> bool:
+    """Of what reading a Parquet file raised: it is the file's fault. Arrow raises a ValueError then, or an OSError without a number."""
+    return isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno is None)
 
 
 def digest_of(file: Place) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from job.errors import BadManifest, UsageError
 from job.sources.readers import UNKNOWN, Entry, Labelled, local_path, printable
 from job.sources.tables import TEXT, TIME, WHOLE, Columns, Row, TableLister
-from job.storage import Place, is_s3, place_of
+from job.storage import BUCKET, Place, is_s3, place_of
 
 
 class ManifestLister(TableLister):
@@ -41,10 +41,12 @@ def resolve(path: str | None, *, folder: str) -> str:
     """The path that a manifest in `folder` means. UsageError where it means none."""
     if not path:
         raise UsageError(f"the path is {'null' if path is None else 'empty'}", "each row names an image")
+    if "\0" in path:
+        raise UsageError(f"{path!r} holds a NUL, as no file's name does", "each row names an image")
     if is_s3(path):
         bucket, _, key = path.partition("://")[2].partition("/")
-        if not (bucket and key):
-            raise UsageError(f"{printable(path)} names no object", "an image in S3 is s3://bucket/key")
+        if not (BUCKET.fullmatch(bucket) and key):
+            raise UsageError(f"{printable(path)} names no object of a bucket", "an image in S3 is s3://bucket/key")
         return f"s3://{bucket}/{key}"
     if "://" in path:
         return local_path(path)

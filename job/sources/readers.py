@@ -6,6 +6,7 @@ Paths are strings as the user would type them. A local name that is not UTF-8 ar
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -127,9 +128,16 @@ class LocalReader:
 
     def read(self, path: str, *, limit: int) -> Found:
         """The file with its bytes, if those are no more than `limit`; OSError where it cannot be read."""
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
             status = os.fstat(file.fileno())  # before its bytes: of one that is being written the next listing says another time
+            if not stat.S_ISREG(status.st_mode):  # which a list may name: a device need not end
+                raise OSError(errno.EINVAL, "Not a regular file", path)
             return Found(file.readall() if status.st_size <= limit else None, status.st_size, status.st_mtime_ns // 1000)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """For `open`: does not wait until somebody writes to a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class AnyReader:

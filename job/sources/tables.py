@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from job.ahead import ahead
 from job.errors import BadManifest, UsageError
 from job.sources.readers import Entry, printable
-from job.storage import Place, opened, place_of
+from job.storage import Place, opened, place_of, version_of_open
 
 ROWS_PER_PIECE = 65_536  # at least: a listing part
 ROWS_AT_ONCE = 8192
@@ -29,10 +29,14 @@ Columns: TypeAlias = dict[str, Column]
 
 @dataclass(frozen=True, slots=True, order=True)
 class RowGroups:
-    """Row groups [start, stop) of a Parquet file, which belongs to the list `root`; of their rows those after row `after` of the file."""
+    """Row groups [start, stop) of a Parquet file, which belongs to the list `root`; of their rows those after row `after` of the file.
+
+    version  of the file: row groups of another are other rows
+    """
 
     root: str
     file: str
+    version: str
     start: int
     stop: int
     after: int = 0
@@ -65,9 +69,13 @@ class TableLister(ABC):
 
     def pieces(self, *, wanted: int) -> list[RowGroups]:
         footers = self._footers()
-        rows = sum(footer.num_rows for _, _, footer in footers)
+        rows = sum(footer.num_rows for _, _, _, footer in footers)
         enough = max(ROWS_PER_PIECE, -(-rows // wanted))
-        return [piece for root, file, footer in footers for piece in _cut(root, str(file), footer, rows=enough)]
+        return [
+            RowGroups(root, str(file), version, start, stop)
+            for root, file, version, footer in footers
+            for start, stop in _cut(footer, rows=enough)
+        ]
 
     def follow(self, piece: RowGroups) -> Iterator[tuple[int, Entry | None]]:
         for number, row in _foreseen(self._rows(piece), piece.file):
@@ -79,8 +87,10 @@ class TableLister(ABC):
             yield number, entry if wanted else None
 
     def _rows(self, piece: RowGroups) -> Iterator[tuple[int, Row]]:
-        """The rows of a piece, and their numbers in its file."""
+        """The rows of a piece, and their numbers in its file. BadManifest where that is another by now."""
         with opened(place_of(piece.file)) as source:
+            if version_of_open(source) != piece.version:
+                raise BadManifest(f"{printable(piece.file)} was replaced while it was read", "run again, once it stays as it is")
             file = pq.ParquetFile(source, pre_buffer=False, buffer_size=BYTES_AT_ONCE)
             names = [name for name in {**self.required, **self.optional} if name in file.schema_arrow.names]
             ends = [0, *accumulate(file.metadata.row_group(group).num_rows for group in range(piece.stop))]
@@ -96,17 +106,17 @@ class TableLister(ABC):
         size = -(-(piece.stop - piece.start) // wanted)
         return [replace(piece, start=start, stop=min(start + size, piece.stop)) for start in range(piece.start, piece.stop, size)]
 
-    def _footers(self) -> list[tuple[str, Place, pq.FileMetaData]]:
+    def _footers(self) -> list[tuple[str, Place, str, pq.FileMetaData]]:
+        """Of each list each file, its version, and its footer."""
         files = [(root, file) for root in self._roots for file in self.files(root)]
-        return [(*each, footer) for each, footer in zip(files, ahead(self._footer, files, threads=FOOTERS_AT_ONCE), strict=True)]
+        return list(ahead(lambda each: (*each, *self._footer(each[1])), files, threads=FOOTERS_AT_ONCE))
 
-    def _footer(self, root_and_file: tuple[str, Place]) -> pq.FileMetaData:
-        """A file's footer. BadManifest where its columns are others."""
-        _, file = root_and_file
+    def _footer(self, file: Place) -> tuple[str, pq.FileMetaData]:
+        """A file's version and footer. BadManifest where its columns are others."""
         shown = printable(str(file))
         try:
             with opened(file) as source:
-                footer = pq.read_metadata(source)
+                version, footer = version_of_open(source), pq.read_metadata(source)
         except pa.ArrowInvalid as error:
             raise BadManifest(
                 f"{shown} is no Parquet file: {str(error).splitlines()[0]}", "give a file that Parquet's writers made"
@@ -114,7 +124,7 @@ class TableLister(ABC):
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
             raise BadManifest(f"{shown} cannot be read: {error.strerror}", "check --images, and who may read it") from error
         self._check_columns(shown, footer.schema.to_arrow_schema())
-        return footer
+        return version, footer
 
     def _check_columns(self, file: str, schema: pa.Schema) -> None:
         hint = f"it needs {_described(self.required)}, and may have {_described(self.optional)}"
@@ -139,13 +149,13 @@ def _described(columns: Columns) -> str:
     return ", ".join(f"{name} ({what})" for name, (what, _) in columns.items())
 
 
-def _cut(root: str, file: str, footer: pq.FileMetaData, *, rows: int) -> Iterator[RowGroups]:
-    """A file in pieces of about so many rows."""
+def _cut(footer: pq.FileMetaData, *, rows: int) -> Iterator[tuple[int, int]]:
+    """Row groups [start, stop) of about so many rows."""
     start = count = 0
     for group in range(footer.num_row_groups):
         count += footer.row_group(group).num_rows
         if count >= rows or group + 1 == footer.num_row_groups:
-            yield RowGroups(root, file, start, group + 1)
+            yield start, group + 1
             start, count = group + 1, 0
 
 

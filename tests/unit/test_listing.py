@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
+from threading import Thread
 from unittest import mock
 
 import pytest
@@ -626,6 +627,14 @@ def test_a_pipe_is_left_out_since_reading_it_would_wait_for_ever(tmp_path: Path)
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to(tmp_path / "a.jpg")
     assert listed(tmp_path) == []
+
+
+def test_a_pipe_that_a_list_names_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    writer = Thread(target=lambda: open(tmp_path / "a.jpg", "wb").close(), daemon=True)  # who waits for one would go on
+    writer.start()
+    with pytest.raises(OSError, match="Not a regular file"):
+        LocalReader().read(str(tmp_path / "a.jpg"), limit=100)
 
 
 def test_a_link_to_a_file_is_that_file_under_the_link_s_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -31,8 +32,7 @@ from job.sources.manifest import ManifestLister, resolve
 from job.sources.readers import UNKNOWN, AnyReader, Data, Entry, Found, Labelled, kind_of, open_reader
 from job.sources.reading import Image, read_images
 from job.sources.stage import Listed, count_images, list_parts, rows_of
-from job.sources.tables import RowGroups
-from job.storage import S3Path, read_range, whole
+from job.storage import END_BYTES, S3Path, opened, read_range, whole
 
 Rows = dict[str, Sequence[Any]]
 
@@ -127,21 +127,21 @@ def test_what_a_manifest_says_of_an_image_is_believed(tmp_path: Path) -> None:
     when = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     micros = round(when.timestamp() * 1e6)
     rows = {
-        "path": ["s3://b/x/a.jpg", "s3a://b/c%20d"],
+        "path": ["s3://bkt/x/a.jpg", "s3a://bkt/c%20d"],
         "label": ["apple", None],
         "size": [5, 7],
         "etag": ['"e"', None],
         "modified": [when, None],
     }
     manifest = write(tmp_path / "manifest.parquet", rows)
-    assert listed(manifest) == [Labelled("s3://b/x/a.jpg", 5, micros, "e", "apple"), Labelled("s3://b/c%20d", 7, None, None, None)]
+    assert listed(manifest) == [Labelled("s3://bkt/x/a.jpg", 5, micros, "e", "apple"), Labelled("s3://bkt/c%20d", 7, None, None, None)]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC"])
 def test_times_of_any_unit_are_microseconds(tmp_path: Path, unit: str, zone: str | None) -> None:
     column = pa.array([1_700_000_000], pa.timestamp("s", zone)).cast(pa.timestamp(unit, zone))
-    (entry,) = listed(write(tmp_path / "manifest.parquet", pa.table({"path": ["s3://b/a"], "modified": column})))
+    (entry,) = listed(write(tmp_path / "manifest.parquet", pa.table({"path": ["s3://bkt/a"], "modified": column})))
     assert entry.modified == 1_700_000_000_000_000
 
 
@@ -190,8 +190,8 @@ def test_a_manifest_that_is_a_folder_counts_as_one_file(bucket: S3Path) -> None:
 
 
 def test_only_what_lies_under_the_folders_named_is_read(tmp_path: Path) -> None:
-    manifest = write(tmp_path / "manifest.parquet", {"path": ["/x/a/1.jpg", "/x/ab/2.jpg", "s3://b/x/3.jpg", "/y/4.jpg"]})
-    assert [entry.path for entry in listed(manifest, under=("/x/a", "s3://b/x"))] == ["/x/a/1.jpg", "s3://b/x/3.jpg"]
+    manifest = write(tmp_path / "manifest.parquet", {"path": ["/x/a/1.jpg", "/x/ab/2.jpg", "s3://bkt/x/3.jpg", "/y/4.jpg"]})
+    assert [entry.path for entry in listed(manifest, under=("/x/a", "s3://bkt/x"))] == ["/x/a/1.jpg", "s3://bkt/x/3.jpg"]
 
 
 def test_images_in_s3_of_which_no_size_is_said_have_an_unknown_one(bucket: S3Path, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_reading_ahead_stays_bounded_where_sizes_are_unknown_or_were_others(
                 several |= len(paths) > 4
             return [Found(bytes(size), size)] * len(paths)
 
-    rows = [Image(f"s3://b/{place}", None, listed, None, None, None) for place in range(100)]
+    rows = [Image(f"s3://bkt/{place}", None, listed, None, None, None) for place in range(100)]
     for image in read_images(rows, reader=Counting(), max_bytes=1 << 30):
         time.sleep(0.001)
         assert image.size == size
@@ -278,8 +278,10 @@ def test_a_manifest_that_does_not_last_is_named(tmp_path: Path, harm: str) -> No
     lister = ManifestLister((write(file, {"path": [f"/{place * 7919}.jpg" for place in range(1000)]}),), under=("/",))
     (piece,) = lister.pieces(wanted=1)
     assert len(list(lister.follow(piece))) == 1000
-    data = file.read_bytes()
+    data, times = file.read_bytes(), file.stat()
     file.unlink() if harm == "gone" else file.write_bytes(data[:400] + bytes(400) + data[800:])
+    if harm == "damaged":  # by its disk, which changes no time
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(BadManifest, match=f"{file} cannot be read: .") as refused:
         list(lister.follow(piece))
     assert refused.value.hint
@@ -301,8 +303,10 @@ def test_a_bad_manifest_in_s3_is_one_clear_line(bucket: S3Path, name: str) -> No
     [
         (None, "the path is null"),
         ("", "the path is empty"),
-        ("s3://bucket", "s3://bucket names no object"),
-        ("s3://bucket/", "s3://bucket/ names no object"),
+        ("s3://bucket", "s3://bucket names no object of a bucket"),
+        ("s3://bucket/", "s3://bucket/ names no object of a bucket"),
+        ("s3://Bad_Bucket!/a.jpg", "Bad_Bucket!/a.jpg names no object of a bucket"),
+        ("/a\0b.jpg", r"'/a\\x00b.jpg' holds a NUL"),
         ("https://x/a.jpg", "https:// is not supported"),
     ],
 )
@@ -417,7 +421,8 @@ def test_what_is_left_of_row_groups_is_what_was_not_listed(
     lister = ManifestLister((file,), under=data.draw(st.sampled_from([(), ("/a",)])))
     last = -(-rows // groups)
     begin = data.draw(st.integers(0, last - 1))
-    piece = RowGroups(file, file, begin, data.draw(st.integers(begin + 1, last)))
+    (whole_file,) = lister.pieces(wanted=1)
+    piece = replace(whole_file, start=begin, stop=data.draw(st.integers(begin + 1, last)))
     with mock.patch.object(tables, "ROWS_AT_ONCE", at_once):
         whole = list(lister.follow(piece))
         assert len(whole) == min(rows, piece.stop * groups) - begin * groups, "each row has a place"
@@ -427,6 +432,37 @@ def test_what_is_left_of_row_groups_is_what_was_not_listed(
         pieces = lister.split(rest, wanted=wanted)
         assert len(pieces) <= wanted
         assert whole[:stop] + [each for some in pieces for each in lister.follow(some)] == whole
+
+
+@pytest.mark.parametrize("groups", [10, 40])
+@pytest.mark.parametrize("where", ["on a disk", "in S3"])
+def test_a_manifest_that_is_replaced_while_it_is_listed_is_not_read_in_two_versions(
+    tmp_path: Path, bucket: S3Path, where: str, groups: int
+) -> None:
+    """Its row groups would be others, and rows lost, or there twice."""
+    place = bucket / "manifest.parquet" if where == "in S3" else tmp_path / "manifest.parquet"
+
+    def put(groups: int) -> None:
+        with whole(place) as half:
+            write(half, {"path": [f"/{number}.jpg" for number in range(1000)]}, groups=groups)
+
+    put(20)
+    lister = ManifestLister((str(place),), under=())
+    (piece,) = lister.pieces(wanted=1)
+    put(groups)
+    with pytest.raises(BadManifest, match=f"{place} was replaced while it was read") as refused:
+        list(lister.follow(piece))
+    assert refused.value.hint == "run again, once it stays as it is"
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_read_on(bucket: S3Path) -> None:
+    file = bucket / "large"
+    file.write_text("a" * 3 * END_BYTES)
+    with opened(file) as source:
+        assert source.read(3) == b"aaa"
+        file.write_text("b" * 3 * END_BYTES)
+        with pytest.raises(FileExistsError):
+            source.read(3)
 
 
 # --- inventories ----------------------------------------------------------------------------------------------------
@@ -555,9 +591,9 @@ def test_what_is_no_inventory_is_refused(tmp_path: Path, text: str | None, said:
     [
         ("/photos", "folder"),
         ("/photos.parquet", "manifest"),
-        ("s3://b/lists/all.parquet", "manifest"),
-        ("s3://b/inventory/2026/manifest.json", "inventory"),
-        ("s3://b/my-manifest.json", "prefix"),
+        ("s3://bkt/lists/all.parquet", "manifest"),
+        ("s3://bkt/inventory/2026/manifest.json", "inventory"),
+        ("s3://bkt/my-manifest.json", "prefix"),
         ("s3://b", "prefix"),
     ],
 )
