@@ -10,6 +10,7 @@ published, as another run can take them up.
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 
 from job import contract
 from job.errors import ResultsExist
-from job.sinks.owner import Owner
+from job.sinks.owner import Owner, is_held, signed
 from job.storage import Place, link
 
 STAGING = contract.STAGING
@@ -41,8 +42,11 @@ def _token() -> str:
 
 
 def unfinished(root: Place) -> Place:
-    """A new folder's name, to stage features and faults in. Files in it are named after it: they may come to lie beside others."""
-    return root / UNFINISHED / f"run-{_token()}"
+    """A new folder's name, to stage features and faults in: of two runs' names the later run's sorts behind the other.
+
+    Files in it are named after it: they may come to lie beside others.
+    """
+    return root / UNFINISHED / f"run-{time.time_ns() // 1_000_000:011x}{_token()}"
 
 
 def part(staged: Place, dataset: str, index: int, *, of: str = "") -> Place:
@@ -98,39 +102,41 @@ class Results:
         """
         existed = self.root.is_dir()
         self.root.mkdir(parents=True, exist_ok=True)
-        staging = self._claim()
-        try:
-            yield staging
-        finally:
-            _remove(staging)
-            if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
-                self.forget_unfinished()
-            if not existed:
-                with suppress(OSError):  # not empty: the run left results
-                    self.root.rmdir()
+        with self._claimed() as staging:
+            try:
+                yield staging
+            finally:
+                _remove(staging)
+                if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
+                    self.forget_unfinished()
+                if not existed:
+                    with suppress(OSError):  # not empty: the run left results
+                        self.root.rmdir()
 
-    def _claim(self) -> Path:
+    @contextmanager
+    def _claimed(self) -> Iterator[Path]:
         """Makes the staging folder; its name can be taken once, as renaming onto a folder with something in it fails."""
         staging = self.root / STAGING
         self._remove_dead(staging)
         self._remove_orphans()
-        mine, me = self.root / f"{STAGING}-{_token()}", Owner.me()
+        mine = self.root / f"{STAGING}-{_token()}"
         mine.mkdir()
-        (mine / OWNER).write_text(f"{me.process} {me.began} {me.host}\n")
-        try:
-            mine.rename(staging)
-        except OSError as error:
-            shutil.rmtree(mine)
-            owner = _owner(staging)
-            raise ResultsExist(
-                f"another run is writing to {self.root}: {f'process {owner.process} on {owner.host}' if owner else 'an unknown process'}",
-                f"wait for it, give another --results, or remove {staging} if that run is dead",
-            ) from error
-        return staging
+        with signed(mine / OWNER):
+            try:
+                mine.rename(staging)
+            except OSError as error:
+                shutil.rmtree(mine)
+                owner = _owner(staging)
+                raise ResultsExist(
+                    f"another run is writing to {self.root}: "
+                    f"{f'process {owner.process} on {owner.host}' if owner else 'an unknown process'}",
+                    f"wait for it, give another --results, or remove {staging} if that run is dead",
+                ) from error
+            yield staging
 
     def _remove_dead(self, staging: Path) -> None:
-        owner = _owner(staging)
-        if not owner or not owner.is_dead:
+        owner = _dead_owner(staging)
+        if not owner:
             return
         aside = self.root / f"{STAGING}-{_token()}"
         with suppress(OSError):  # another has removed it
@@ -143,7 +149,7 @@ class Results:
     def _remove_orphans(self) -> None:
         """Takes away folders of runs that were killed here between making one and claiming it, or while they took one away."""
         for folder in self.root.glob(f"{STAGING}-{'?' * TOKEN}"):
-            if (owner := _owner(folder)) and owner.is_dead:
+            if _dead_owner(folder):
                 with suppress(OSError):  # another is removing it
                     _remove(folder)
 
@@ -187,6 +193,12 @@ def _remove(staging: Path) -> None:
             with suppress(OSError):
                 entry.unlink()
     shutil.rmtree(staging, ignore_errors=True)
+
+
+def _dead_owner(staging: Path) -> Owner | None:
+    """Who had a staging folder, where that process is dead for sure."""
+    owner = _owner(staging)
+    return owner if owner and owner.is_dead and not is_held(staging / OWNER) else None
 
 
 def _owner(staging: Path) -> Owner | None:

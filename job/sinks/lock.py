@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from job.errors import ResultsExist, StorageFailed
 from job.interrupt import interrupted
-from job.sinks.owner import Owner
+from job.sinks.owner import Owner, space
 from job.storage import S3Path
 
 BEAT_S = 20.0  # between two signs of life
@@ -129,13 +129,13 @@ def _is_here(text: str) -> bool:
 
 
 def _owner_here(text: str) -> Owner | None:
-    """The owner, where it is a process of this host; None where it is another's, or not told."""
+    """The owner, where it is a process of this host that can be looked for; None where it is another's, or not told."""
     try:
         said = json.loads(text)
-        owner = Owner(int(said["process"]), str(said["began"]), str(said["host"]))
+        owner = Owner(int(said["process"]), str(said["began"]), str(said["host"]), str(said["space"]))
     except (ValueError, KeyError, TypeError):
         return None
-    return owner if owner.is_here else None
+    return owner if owner.is_here and owner.space == space() else None
 
 
 def _owner(text: str) -> str:

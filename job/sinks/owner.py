@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
+MACHINE, SPACE = Path("/etc/machine-id"), Path("/proc/self/ns/pid")  # Linux
 PROC, BOOT = Path("/proc"), Path("/proc/sys/kernel/random/boot_id")  # Linux
 PS = ("/bin/ps", "-o", "stat=,lstart=", "-p")  # macOS
 HIDDEN = "hidden"  # of another user's process, where /proc is mounted with hidepid, and of any where nothing tells
@@ -15,15 +20,20 @@ HIDDEN = "hidden"  # of another user's process, where /proc is mounted with hide
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process of a host. began: when, in its system's own terms, without spaces."""
+    """A process of a host.
+
+    began  when, in its system's own terms, without spaces
+    space  where its number is one: of containers that share a host's name each has its own processes; "" where that is not told
+    """
 
     process: int
     began: str
     host: str
+    space: str = ""
 
     @classmethod
     def me(cls) -> Owner:
-        return cls(os.getpid(), began(os.getpid()) or HIDDEN, socket.gethostname())
+        return cls(os.getpid(), began(os.getpid()) or HIDDEN, socket.gethostname(), space())
 
     @property
     def is_here(self) -> bool:
@@ -40,6 +50,40 @@ class Owner:
     def is_dead(self) -> bool:
         """It was a process of this host, and has ended."""
         return self.is_here and not self.is_running
+
+
+@contextmanager
+def signed(file: Path) -> Iterator[None]:
+    """Writes this process into a new file, and holds that until the block ends, or the process, however it does: flock(2)."""
+    me = Owner.me()
+    with file.open("w") as sign:
+        sign.write(f"{me.process} {me.began} {me.host}\n")
+        sign.flush()
+        with suppress(OSError):  # a file system that has no such locks
+            fcntl.flock(sign, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(file: Path) -> bool:
+    """The process that has signed it goes on, also where it is of another container, or another machine of the same name."""
+    try:
+        with file.open("rb") as sign:
+            fcntl.flock(sign, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def space() -> str:
+    """The machine, hashed as machine-id(5) asks, and the namespace of its processes."""
+    machine, found = b"", ""
+    with suppress(OSError):
+        machine = MACHINE.read_bytes()
+    with suppress(OSError):
+        found = os.readlink(SPACE)
+    return f"{blake2b(machine, digest_size=4, key=b'verger').hexdigest()}-{found}"
 
 
 def began(process: int) -> str | None:

@@ -114,8 +114,9 @@ class S3Results:
             self.forget_unfinished()
 
     def forget_unfinished(self) -> None:
-        """Takes away what runs left that did not end."""
-        remove((self.root / UNFINISHED).etags())
+        """Takes away what runs left that did not end, unless another run has the lock by now, to which it belongs."""
+        if not self._lock or self._lock.is_ours():
+            remove((self.root / UNFINISHED).etags())
 
     def _remove(self, names: Iterable[str], *, but: Container[S3Path] = ()) -> None:
         """Takes datasets away, their cards first; files in `but` stay."""

@@ -286,6 +286,20 @@ def test_a_run_that_its_system_hides_is_not_taken_for_dead(results: Results, mon
             pass
 
 
+def test_a_run_whose_number_is_none_of_ours_is_not_taken_for_dead_while_it_runs(results: Results) -> None:
+    """As of another container that shares this host's name, and sees other numbers."""
+    with another_run(results) as process:
+        with (results.root / STAGING / OWNER).open("r+") as sign:
+            sign.write(f"999999999 00000000-1 {Owner.me().host}\n")
+            sign.truncate()
+        with pytest.raises(ResultsExist, match="process 999999999 on"), results.staging():
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    publish(results, *PAIR)
+    assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
 def test_who_has_it_is_the_last_that_goes(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what a run leaves that is killed while it cleans up, the next run takes away."""
     with ExitStack() as run:

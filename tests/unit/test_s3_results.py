@@ -20,7 +20,7 @@ from job import contract
 from job.errors import ResultsExist, StorageFailed
 from job.report.summary import summarise
 from job.sinks import lock as locking
-from job.sinks.layout import ORDER, OWNER, STAGING, downstream
+from job.sinks.layout import ORDER, OWNER, STAGING, UNFINISHED, downstream
 from job.sinks.lock import Lock
 from job.sinks.owner import Owner
 from job.sinks.s3 import CARDS, S3Results
@@ -209,6 +209,32 @@ def test_a_dead_run_whose_number_another_process_has_is_dead(results: S3Results)
     (results.hidden / OWNER).write_text(json.dumps({**me, "since": "now", "run": "x"}))
     with pytest.raises(ResultsExist, match=f"process {os.getpid()} on"), results.staging():
         pass
+
+
+def test_a_process_of_another_container_is_not_looked_for_among_ours(
+    results: S3Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that shares this host's name; its number is none of ours, and its lock expires as any other host's."""
+    monkeypatch.setattr(locking, "DEAD_S", 2.0)
+    monkeypatch.setattr(locking, "LOOK_S", 0.2)
+    me = asdict(Owner.me())
+    (results.hidden / OWNER).write_text(json.dumps({**me, "process": 999999999, "space": "another", "since": "now", "run": "x"}))
+    with results.staging():
+        pass
+    assert "sign of life of process 999999999" in capsys.readouterr().err
+
+
+def test_what_another_run_has_not_finished_is_not_taken_away_by_one_that_lost_its_lock(results: S3Results) -> None:
+    theirs = results.root / UNFINISHED / "run-theirs" / "features" / "part-000000-theirs.parquet"
+    theirs.write_text("theirs")
+    with results.staging():
+        (results.hidden / OWNER).write_text(OTHER)
+        results.forget_unfinished()
+        assert theirs.is_file()
+        (results.hidden / OWNER).unlink()
+    with results.staging():
+        results.forget_unfinished()
+        assert not theirs.is_file()
 
 
 def test_of_two_that_find_a_dead_run_one_takes_over(results: S3Results, monkeypatch: pytest.MonkeyPatch) -> None:
