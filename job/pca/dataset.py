@@ -18,7 +18,7 @@ from job.contract import FEATURES, FEATURIZE_CARD, SUCCESS
 from job.errors import BadFeatures
 from job.features.litert import Features
 from job.pca.kept import Content, Kept, open_kept
-from job.storage import Place, S3Path, fetched, opened, versions
+from job.storage import Place, S3Path, fetched, is_damage, opened, versions
 
 FOOTERS_AHEAD = 16  # as each is a request, where files are in S3
 
@@ -119,9 +119,15 @@ def open_others(folders: Iterable[Place], features: FeatureSet, *, only: frozens
 
 
 def read_features(file: Place) -> pa.Table:
-    """Place, label and features of one file's rows."""
-    with fetched(file) as here:
-        return pq.read_table(here, columns=["path", "label", "features"], partitioning=None)
+    """Place, label and features of one file's rows. BadFeatures where the file is damaged."""
+    try:
+        with fetched(file) as here:
+            return pq.read_table(here, columns=["path", "label", "features"], partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        if not is_damage(error):
+            raise
+        hint = "remove it and run again: its images are done again"
+        raise BadFeatures(f"{file} is damaged: {str(error).splitlines()[0]}", hint) from error
 
 
 def rows_of_features(table: pa.Table, *, length: int) -> Features:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pyspark import SparkContext
 
 from job.ahead import ahead
-from job.contract import MOMENTS, PCA
+from job.contract import FEATURES, FEATURIZE_CARD, MOMENTS, PCA
 from job.errors import RowsLost
 from job.pca.kept import read_index
 from job.sinks import tables
@@ -34,7 +34,7 @@ from job.sinks.tally import Tally
 from job.sources.listing import ListingPart
 from job.sources.readers import printable
 from job.sources.stage import Listing, select_rows, write_rows
-from job.storage import Place, duplicate, fetched, opened, place_of, whole
+from job.storage import Place, duplicate, fetched, is_damage, opened, place_of, whole
 from job.tasks import run_tasks
 
 TASKS_PER_SLOT = 4  # that read keys: each leaves an array, which each worker fetches
@@ -73,21 +73,25 @@ class Resumed:
 class Before:
     """Files of rows that are there before a run: of runs that did not end, and of its results.
 
+    unfinished  of the latest run first, which knows best how the images are: of a path with several rows only the first counts
+    whole       the results have their card, so that readers take them
     here_until  by `monotonic`, until when the driver lists and compares by itself, where files are few: there may be nothing else to do,
                 and then no Python worker has to start
     """
 
     unfinished: list[Place]
     published: list[Place]
+    whole: bool
     here_until: float
 
     @classmethod
     def under(cls, root: Place) -> Before:
         """Those of a results folder, now."""
-        unfinished = [file for file in _parts(root / UNFINISHED, deep=True) if file.parent.name in ROWS]
+        unfinished = [file for file in reversed(_parts(root / UNFINISHED, deep=True)) if file.parent.name in ROWS]
         published = [file for name in ROWS for file in _parts(root / name)]
         few = 0 < len(unfinished) + len(published) <= FEW_FILES
-        return cls(unfinished, published, monotonic() + HERE_S if few else 0.0)
+        whole = (root / FEATURES / FEATURIZE_CARD).is_file()
+        return cls(unfinished, published, whole, monotonic() + HERE_S if few else 0.0)
 
     @property
     def files(self) -> list[Place]:
@@ -117,13 +121,15 @@ def resume(
     alive = same
     if keep_removed:
         alive = _total(run(_count_first, [known]), files=len(earlier)) - other
-    stay = [each for each, rows in zip(earlier, alive, strict=True) if rows == each.tally.images]
+    # Of files without rows only those that are published: a run that was killed while it published left second names of them
+    published = set(before.published)
+    stay = [each for each, rows in zip(earlier, alive, strict=True) if rows == each.tally.images and (rows or each.file in published)]
     halves = [(index, each.file) for index, each in enumerate(earlier) if 0 < alive[index] < each.tally.images]
     work = partial(_write_alive, known=known, marks=tuple(str(each.marks) for each in matched), settings=settings, staged=staged)
     rewritten = sum(run(work, halves), Tally())
     forget_index()
     files: tuple[Place, ...] = tuple(each.file for each in stay)
-    complete = not left.parts and not halves and files == tuple(before.published)
+    complete = before.whole and not left.parts and not halves and files == tuple(before.published)
     removed = 0 if keep_removed else matched[0].known - int(same.sum() + other.sum())
     return Resumed(left, files, sum((each.tally for each in stay), Tally()), rewritten, removed, complete)
 
@@ -226,7 +232,9 @@ def _key_columns(file: Place, *, settings: str) -> pa.Table | None:
             if tables.settings_in(parquet.schema_arrow) != settings:
                 return None
             return parquet.read([name for name in KEY_COLUMNS if name in parquet.schema_arrow.names])
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, OSError) as error:
+        if not is_damage(error):
+            raise
         return None
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,7 +27,7 @@ from job.contract import FEATURES, SUMMARY
 from job.errors import BadFeatures, ResultsExist, SparkFailed, StorageFailed, TooManyFaults
 from job.pca.model import load_model
 from job.report.summary import Summary
-from job.sinks import resume
+from job.sinks import layout, resume
 from job.sinks.layout import OWNER, STAGING, UNFINISHED, Results
 from job.sources.listing import largest_share, share_size
 from job.storage import S3Path, fetched, remove, whole
@@ -51,13 +52,12 @@ def spoil(file: Path) -> None:
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def spoil_middle(file: Path) -> None:
-    """A Parquet file with a footer, whose features cannot be read."""
+def spoil_middle(file: Path, column: str = "features.list.element") -> None:
+    """A Parquet file with a footer, of which a column cannot be read."""
     times, data = file.stat(), bytearray(file.read_bytes())
     group = pa.parquet.read_metadata(file).row_group(0)
-    columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
-    middle = columns["features.list.element"].data_page_offset + columns["features.list.element"].total_compressed_size // 2
-    data[middle - 50 : middle + 50] = bytes(100)
+    found = next(each for each in map(group.column, range(group.num_columns)) if each.path_in_schema == column)
+    data[found.data_page_offset : found.data_page_offset + 100] = bytes(100)
     file.write_bytes(data)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(OSError):  # noqa: PT011
@@ -428,14 +428,63 @@ def test_rows_of_a_run_that_did_not_end_are_not_dropped_unasked(
     assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] == 66
 
 
+def test_a_run_that_is_stopped_while_it_publishes_goes_on_where_there_are_no_faults(
+    job: Job, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of no faults has a second name by then, and no row that would tell which of the two counts."""
+    images, words = tmp_path / "images", ("featurize", "--images", tmp_path / "images", "--results")
+    images.mkdir()
+    picture(0).save(images / "0.png")
+    job(*words, results)
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.parent.name == "retired":
+            raise StorageFailed("killed")
+        return rename(path, target)
+
+    for number in (1, 2):
+        picture(number).save(images / f"{number}.png")
+        monkeypatch.setattr(Path, "rename", killed)
+        with pytest.raises(StorageFailed, match="killed"):
+            job(*words, results)
+        monkeypatch.setattr(Path, "rename", rename)
+    assert job(*words, results)["featurize"]["stayed"] == 3
+    job(*words, tmp_path / "fresh")
+    assert by_path(results) == by_path(tmp_path / "fresh")
+    assert not (results / UNFINISHED).exists()
+
+
+def test_of_two_runs_that_did_not_end_the_later_one_counts(job: Job, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = count()
+    monkeypatch.setattr(layout, "_token", lambda: f"{next(tokens):08x}")
+    for life in range(2):
+        for number, file in enumerate(sorted((images / "apple").glob("*.png"))):
+            picture(100 * life + number).save(file)
+        fail_before_publishing(job, monkeypatch, "--images", images, "--results", results)
+    assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] == 66
+
+
 def test_a_damaged_file_is_done_again(job: Job, images: Path, results: Path, tmp_path: Path) -> None:
     job("featurize", "--images", images, "--results", results)
     job("featurize", "--images", images, "--results", tmp_path / "fresh")
-    first, second, *_ = sorted((results / "features").glob("part-*"))
+    first, second, third, *_ = sorted((results / "features").glob("part-*"))
     first.write_bytes(b"")
     second.write_bytes(second.read_bytes()[:200])
+    spoil_middle(third, "path")
     assert job("featurize", "--images", images, "--results", results)["featurize"]["stayed"] < 60
     assert by_path(results) == by_path(tmp_path / "fresh")
+
+
+def test_a_file_whose_features_are_damaged_is_named_and_without_it_they_are_made_again(job: Job, images: Path, results: Path) -> None:
+    job("featurize", "--images", images, "--results", results)
+    (file, *_) = sorted((results / "features").glob("part-*"))
+    spoil_middle(file)
+    with pytest.raises(BadFeatures, match=f"{file} is damaged: ") as refused:
+        job("run", "--images", images, "--results", results)
+    assert refused.value.hint == "remove it and run again: its images are done again"
+    file.unlink()
+    assert job("run", "--images", images, "--results", results)["fit"]["rows"] == 60
 
 
 def test_too_many_faults_are_too_many_again(job: Job, images: Path, results: Path) -> None:
@@ -619,6 +668,24 @@ def test_a_run_that_s3_stops_anywhere_goes_on_to_the_same_rows(
     assert by_path(out) == by_path(fresh)
     assert summary["featurize"]["images"] == 66
     assert not any((out / UNFINISHED).rglob("*"))
+
+
+def test_a_run_that_only_takes_rows_away_and_is_stopped_before_its_card_is_done_by_the_next(
+    job: Job, images: Path, bucket: S3Path, s3_server: Server
+) -> None:
+    source, out = put(images / "apple", bucket / "images"), bucket / "out"
+    words = ("run", "--images", source, "--results", out)
+    job(*words)
+    before = by_path(out)
+    (source / "new.png").upload(images / "quince" / "00.png")
+    job(*words)
+    (source / "new.png").unlink()
+    s3_server.door.refuse = lambda method, path: 403 if method == "PUT" and "/out/features/" in path else None
+    with pytest.raises(StorageFailed):
+        job(*words)
+    s3_server.door.open()
+    assert job(*words)["fit"]["rows"] == len(before["features"])
+    assert by_path(out) == before
 
 
 def test_frozen_components_outlive_a_run_that_is_stopped_while_it_publishes(
