@@ -30,8 +30,8 @@ def main(app: App | None = None) -> int:
 def synthesise(app: App, *, environments: dict[str, Environment] | None = None) -> None:
     """Adds the stacks to `app` and writes their templates. InfraError where the context or the artifacts are not good.
 
-    Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME: adds Verger-Boundary, which then
-    bounds the environments' roles, and where all environments are chosen Verger-Delivery),
+    Context: environment (a name, several with commas, or "all"), repository (OWNER/NAME, or OWNER@ID/NAME@ID: adds
+    Verger-Boundary, which then bounds the environments' roles, and where all environments are chosen Verger-Delivery),
     oidc_provider_arn (an existing one), delete_data (a disposable environment's name), placeholders (true or false),
     build (folder of artifacts), environments (another file of them, where the argument is not given).
     """

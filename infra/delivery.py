@@ -23,6 +23,8 @@ ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
 FOLLOWING = Duration.hours(6)  # a run, from a workflow job of GitHub's runners, which end by then
 QUALIFIER = "hnb659fds"  # of `cdk bootstrap`, unless it is told another
+# As the tokens' subjects have it: with the ids where a repository was created, renamed or transferred since 2026-07-15, or has opted in
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+@\d+/[\w.-]+@\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,10 @@ class Delivery(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
         super().__init__(scope, id_)
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-            raise BadEnvironment(f"repository = {repository!r}", "allowed: OWNER/NAME, such as -c repository=example/verger")
+        if not REPOSITORY.fullmatch(repository):
+            raise BadEnvironment(
+                f"repository = {repository!r}", "allowed: OWNER/NAME or OWNER@ID/NAME@ID, as GitHub's tokens have it: see docs/ci.md"
+            )
         if not re.fullmatch(rf"(arn:aws[a-z-]*:iam::\d{{12}}:oidc-provider/{re.escape(ISSUER)})?", provider_arn):
             raise BadEnvironment(
                 f"oidc_provider_arn = {provider_arn!r}", f"allowed: the ARN of a provider for {ISSUER}, or nothing for one of our own"

@@ -15,6 +15,7 @@ from tests.conftest import REPOSITORY
 from tests.infra.deployed import Account, read_templates
 
 REPO = "example/verger"
+NUMBERED = "example@1234/verger@5678"  # the same, as the tokens of newer repositories have it
 BIN = Path(sys.executable).parent
 # jsii takes the first node on the path: ours, from the lock file, before the machine's
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"

@@ -8,8 +8,9 @@ import re
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.infra.assembly import REPO, synthesise
+from tests.infra.assembly import NUMBERED, REPO, synthesise
 from tests.infra.deployed import GITHUB, statements
+from tests.infra.simulator import Request, ask
 
 STACK = "Verger-Delivery"
 PROVIDER = f"arn:aws:iam::111122223333:oidc-provider/{GITHUB}"
@@ -42,6 +43,29 @@ def test_a_role_is_for_jobs_of_exactly_these_github_environments(assembly, role,
             }
         },
     }
+
+
+@pytest.mark.parametrize("repository", [REPO, NUMBERED])
+def test_a_token_names_the_repository_exactly_as_it_was_given(variant, repository):
+    """With ids or without: a token with the same name and other ids, or none, is another repository's."""
+    account = variant(context={"repository": repository}).account
+    role = account.one(STACK, "AWS::IAM::Role", id_="DeliveryDeployRole")
+
+    def take(subject: str) -> Request:
+        context = {f"{GITHUB}:sub": f"repo:{subject}:environment:one", f"{GITHUB}:aud": "sts.amazonaws.com"}
+        trusted = role.properties["AssumeRolePolicyDocument"]
+        return Request(PROVIDER, "sts:AssumeRoleWithWebIdentity", role.arn, account.number, context, resource_policy=trusted)
+
+    tokens = [REPO, NUMBERED, "example@1234/verger@56789", "example@4321/verger@5678", "example@1234/verger", "example/verger@5678"]
+    allowed = [token for token, answer in zip(tokens, ask([take(token) for token in tokens]), strict=True) if answer == "Allowed"]
+    assert allowed == [repository]
+
+
+def test_how_the_repository_is_written_is_the_delivery_s_matter_alone(variant):
+    """The workflow that deploys an environment writes it without ids, and whoever deploys the roles with them."""
+    plain, numbered = (variant(context={"repository": each}).account.templates for each in (REPO, NUMBERED))
+    assert {stack for stack in plain if plain[stack] != numbered[stack]} == {STACK}
+    assert json.loads(json.dumps(numbered).replace(NUMBERED, REPO)) == plain
 
 
 def test_no_trust_of_any_role_has_a_wildcard(assembly):

@@ -85,7 +85,14 @@ CONTEXT = {
     "data that stays": ({"delete_data": "prod"}, "delete_data = prod: its data stays", "allowed: an environment with disposable = true"),
     "data of nobody": ({"delete_data": "true"}, "delete_data = true: no such environment", "allowed: dev, prod"),
     "repository": ({"environment": "all", "repository": "verger"}, "repository = 'verger'", "allowed: OWNER/NAME"),
-    "repository with a wildcard": ({"environment": "all", "repository": "example/*"}, "repository = 'example/*'", "allowed: OWNER/NAME"),
+    **{
+        f"repository {wrong}": ({"environment": "all", "repository": wrong}, f"repository = {wrong!r}", "allowed: OWNER/NAME or OWNER@ID/")
+        for wrong in (
+            *("example/*", "example/verger/x", "example/verger:environment:prod", "example@1/verger", "example/verger@2"),
+            *("example@/verger@", "example@1/verger@", "example@a/verger@b", "example@1/verger@2x", "example@*/verger@*"),
+            *("example@1@2/verger@3", "example@1/verger@٢", "exämple/verger", "example/verger\n"),
+        )
+    },
     "provider": (
         {"environment": "all", "repository": "a/b", "oidc_provider_arn": "github"},
         "oidc_provider_arn = 'github'",

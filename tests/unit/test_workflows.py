@@ -127,6 +127,18 @@ def test_what_is_deployed_is_what_was_uploaded_with_its_digest() -> None:
     assert not [step for step in steps if step.get("run", "").startswith("make assembly")]
 
 
+def test_a_workflow_deploys_the_environment_s_own_stacks_and_none_that_names_the_repository() -> None:
+    """`github.repository` has no ids, where the tokens' subjects may: no role's trust comes from it."""
+    found = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text())["jobs"]
+    assert found["assembly"]["env"]["REPOSITORY"] == "${{ github.repository }}"
+    assert found["deploy"]["env"]["ONLY"] == "Verger-${{ needs.assembly.outputs.environment }}-*"
+    deployed = make("-n", "deploy", "ONLY=Verger-dev-*", "ASSEMBLY=.", "APPROVAL=never").stdout
+    assert '--exclusively "$ONLY" --require-approval never' in deployed
+    assert "--all" not in deployed
+    deployers = [file.stem for file in WORKFLOWS if re.search(r"run: make .*\bdeploy\b", file.read_text())]
+    assert deployers == ["deploy"]
+
+
 def test_who_approves_has_seen_what_differs_from_what_is_deployed() -> None:
     """Of the files that will be deployed, with a role that can do nothing else."""
     found = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text())["jobs"]
@@ -252,6 +264,13 @@ def test_the_page_s_commands_protect_each_environment_that_a_workflow_names_and_
     assert allowed == {(name, "branch", "main") for name in made} | {(name, "tag", "v*") for name in tagged}
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/ci.md"])
+def test_the_page_has_github_asked_how_the_tokens_name_the_repository(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    assert r"""gh api repos/OWNER/NAME --jq '"\(.owner.login)@\(.owner.id)/\(.name)@\(.id)"'""" in text
+    assert "gh api repos/OWNER/NAME/actions/oidc/customization/sub" in text
+
+
 def test_environments_are_those_that_workflows_let_choose() -> None:
     assert tuple(tomllib.loads((REPOSITORY / "infra" / "environments.toml").read_text())) == NAMES
     for file in WORKFLOWS:
@@ -269,6 +288,7 @@ def test_environments_are_those_that_workflows_let_choose() -> None:
         ("deploy APPROVAL=never", ["cdk deploy --app build/assembly/prod --all --require-approval never", "sha256sum --quiet --check"]),
         ("assembly", ['cdk synth --quiet -c environment="$ENV"  --output', "mv build/assembly/.new build/assembly/prod"]),
         ("assembly REPOSITORY=example/verger", ['-c environment="$ENV" -c repository="$REPOSITORY" --output']),
+        ("assembly REPOSITORY=example@1/verger@2", ['-c environment="$ENV" -c repository="$REPOSITORY" --output']),
         ("gc", ["cdk gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true"]),
         ("gc CONFIRM=false", ["--rollback-buffer-days 30 --confirm=false -c placeholders=true"]),
         ("gc CONFIRM=yes", ["--rollback-buffer-days 30 -c placeholders=true"]),
