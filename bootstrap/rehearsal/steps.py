@@ -131,7 +131,7 @@ def destroy(rehearsal: Rehearsal) -> str:
         f"{rehearsal.stack}-",
         rehearsal.deployment().bucket,
         disposable=is_disposable(rehearsal.environment),
-        destroy=lambda: rehearsal.cdk("destroy", "--all", "--force"),
+        destroy=lambda: rehearsal.cdk("destroy", f"{rehearsal.stack}-*", "--force"),
     )
 
 

@@ -43,7 +43,9 @@ class Account:
         )
 
     def destroy(self, environment: str, *more: str) -> str:
-        return self.aws.run(["cdk", "destroy", "--all", "--force", "--ci", *_context(environment), *more], cwd=self.workspace)
+        return self.aws.run(
+            ["cdk", "destroy", f"Verger-{environment}-*", "--force", "--ci", *_context(environment), *more], cwd=self.workspace
+        )
 
     def deployment(self) -> Deployment:
         found = self.aws.client("ssm").get_parameter(Name=parameter_name(self.environment))

@@ -12,7 +12,8 @@ from bootstrap.rehearsal.workspace import REPOSITORY
 from job.contract import MODEL_CARD
 from tests.cloud.account import Account
 
-STACKS = {f"Verger-dev-{part}" for part in ("Storage", "Job", "Watch")}
+STACKS, PROD = ({f"Verger-{name}-{part}" for part in ("Storage", "Job", "Watch")} for name in ("dev", "prod"))
+CI = {"Verger-Boundary", "Verger-Delivery"}
 
 
 def test_dev_is_deployed_and_deployed_again_and_destroyed_with_its_data(account: Account) -> None:
@@ -89,19 +90,37 @@ def test_a_stack_that_fails_is_rolled_back_and_says_why(account: Account) -> Non
     assert events[0]["ResourceStatus"] == "ROLLBACK_COMPLETE"
 
 
-def test_what_ci_delivers_with_is_deployed_and_destroyed(account: Account) -> None:
+def test_what_ci_delivers_with_stays_until_an_administrator_takes_it_away(account: Account) -> None:
     """With all environments: the boundary, the identity provider, CloudFormation's policies and the roles."""
-    more = ("-c", "repository=example/verger")
-    account.deploy("all", *more)
-    assert {"Verger-Boundary", "Verger-Delivery"} <= account.stacks()
+    settings = account.workspace / "cdk.json"
+    settings.write_text(settings.read_text().replace('"repository": ""', '"repository": "example/verger"'))
+    account.deploy("all")
+    assert account.stacks() == {"CDKToolkit", *CI, *STACKS, *PROD}
     iam = account.aws.client("iam")
     assert len(iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]) == 1
-    for stack in account.stacks() - {"CDKToolkit"}:
+
+    make_destroy(account, "dev")
+    assert account.stacks() == {"CDKToolkit", *CI, *PROD}
+    for stack in PROD:
         account.aws.client("cloudformation").update_termination_protection(StackName=stack, EnableTerminationProtection=False)
-    account.destroy("all", *more)
+    make_destroy(account, "all")
+    assert account.stacks() == {"CDKToolkit", *CI}
+
+    page = (REPOSITORY / "docs" / "ci.md").read_text().partition("## Taking it away\n")[2].partition("\n## ")[0]
+    commands = "\n".join(line for line in page.splitlines() if line.startswith("    "))
+    account.aws.run(["bash", "-euc", commands], cwd=account.workspace)
     assert account.stacks() == {"CDKToolkit"}
     assert not iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     assert not [policy for policy in iam.list_policies(Scope="Local")["Policies"] if policy["PolicyName"].startswith("Verger-")]
+
+
+def make_destroy(account: Account, environment: str) -> None:
+    """As a person types it, who is not asked here whether they are sure."""
+    for name in ("Makefile", ".venv", "node_modules"):
+        if not (account.workspace / name).exists():
+            (account.workspace / name).symlink_to(REPOSITORY / name)
+    target = ["make", "-o", "node_modules/.ready", "-o", ".venv/.ready", "destroy"]
+    account.aws.run([*target, f"ENV={environment}"], cwd=account.workspace, more={"CDK_FORCE": "true"})
 
 
 def test_a_network_that_was_never_trained_does_not_reach_prod(account: Account) -> None:

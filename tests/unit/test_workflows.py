@@ -292,7 +292,7 @@ def test_environments_are_those_that_workflows_let_choose() -> None:
         ("gc", ["cdk gc --unstable=gc --type s3 --rollback-buffer-days 30 -c placeholders=true"]),
         ("gc CONFIRM=false", ["--rollback-buffer-days 30 --confirm=false -c placeholders=true"]),
         ("gc CONFIRM=yes", ["--rollback-buffer-days 30 -c placeholders=true"]),
-        ("destroy", ['cdk destroy --all -c environment="$ENV"']),
+        ("destroy", ["cdk destroy --exclusively 'Verger-*-*' -c environment=\"$ENV\""]),
         (
             "environment",
             ['-m infra.executors "$ENV") && .venv/bin/python -m bootstrap environment --out build/environment $flags'],
