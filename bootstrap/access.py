@@ -14,7 +14,7 @@ from bootstrap.locations import Location
 from job.contract import LOGS, RESULTS
 from job.submission import Deployment
 
-REMEDY = "deploy the environment again; its statements are in infra/security.py"
+REMEDY = "deploy the environment again, and Verger-Boundary where there is one; its statements are in infra/security.py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,22 @@ def test_how_the_repository_is_written_is_the_delivery_s_matter_alone(variant):
     plain, numbered = (variant(context={"repository": each}).account.templates for each in (REPO, NUMBERED))
     assert {stack for stack in plain if plain[stack] != numbered[stack]} == {STACK}
     assert json.loads(json.dumps(numbered).replace(NUMBERED, REPO)) == plain
+
+
+def test_the_page_names_each_field_that_ci_does_not_deploy_all_of(variant, full):
+    """Their change takes effect once an administrator has deployed CI's own stacks again."""
+    fields = {field: getattr(full, field) for field in full.__slots__ if field != "name"}
+    fields |= {"disposable": True, "termination_protection": False}
+
+    def ours(**changed: object) -> dict[str, Any]:
+        templates = variant(context={"repository": REPO}, **changed).account.templates
+        return {stack: templates[stack] for stack in ("Verger-Boundary", STACK)}
+
+    page = (REPOSITORY / "docs" / "ci.md").read_text().partition("CI deploys the environment's stacks only")[2].partition("\n## ")[0]
+    told = {field for field in fields if f"`{field}`" in page}
+    before = ours()
+    assert [field for field in sorted(told) if ours(**{field: fields[field]}) == before] == []
+    assert ours(**{field: value for field, value in fields.items() if field not in told}) == before
 
 
 def test_no_trust_of_any_role_has_a_wildcard(assembly):
