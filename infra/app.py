@@ -10,6 +10,7 @@ from aws_cdk import Annotations, App
 
 from infra.artifacts import BUILD, build
 from infra.boundary import bound
+from infra.delivery import check_delivery
 from infra.environments import FILE, Environment, load_environments, select_environments
 from infra.errors import BadEnvironment, InfraError
 from infra.stacks import BoundaryStack, DeliveryStack, EnvironmentStack, JobStack, StorageStack, WatchStack
@@ -37,13 +38,14 @@ def synthesise(app: App, *, environments: dict[str, Environment] | None = None) 
     """
     known = load_environments(Path(_text(app, "environments") or FILE)) if environments is None else environments
     chosen = select_environments(_text(app, "environment"), known)
-    delete_data = _text(app, "delete_data")
-    _refuse_to_delete(delete_data, known)
+    delete_data, repository, provider_arn = (_text(app, name) for name in ("delete_data", "repository", "oidc_provider_arn"))
+    _refuse_to_delete(delete_data, known, chosen)
+    check_delivery(repository, provider_arn)
     targets = [_add(app, environment, delete_data=delete_data == environment.name) for environment in chosen]
-    if repository := _text(app, "repository"):
+    if repository:
         _bound(app, list(known.values()))
         if len(chosen) == len(known):
-            DeliveryStack(app, repository=repository, provider_arn=_text(app, "oidc_provider_arn"), targets=[job.target for job in targets])
+            DeliveryStack(app, repository=repository, provider_arn=provider_arn, targets=[job.target for job in targets])
     app.synth()
 
 
@@ -74,14 +76,16 @@ def _bound(app: App, environments: list[Environment]) -> None:
         bound(stack)
 
 
-def _refuse_to_delete(name: str, known: dict[str, Environment]) -> None:
-    """The second key turns nothing where there is no first one."""
+def _refuse_to_delete(name: str, known: dict[str, Environment], chosen: list[Environment]) -> None:
+    """The second key turns nothing where there is no first one, or no lock."""
     if name and name not in known:
         raise BadEnvironment(f"delete_data = {name}: no such environment", f"allowed: {', '.join(known)}")
     if name and not known[name].disposable:
         raise BadEnvironment(
             f"delete_data = {name}: its data stays, as it is not disposable", "allowed: an environment with disposable = true"
         )
+    if name and known[name] not in chosen:
+        raise BadEnvironment(f"delete_data = {name}: it is not among the environments that are chosen", f"choose it: -c environment={name}")
 
 
 def _text(app: App, name: str) -> str:

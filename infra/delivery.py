@@ -25,6 +25,7 @@ FOLLOWING = Duration.hours(6)  # a run, from a workflow job of GitHub's runners,
 QUALIFIER = "hnb659fds"  # of `cdk bootstrap`, unless it is told another
 # As the tokens' subjects have it: with the ids where a repository was created, renamed or transferred since 2026-07-15, or has opted in
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+@\d+/[\w.-]+@\d+", re.ASCII)
+PROVIDER = re.compile(rf"arn:aws[a-z-]*:iam::\d{{12}}:oidc-provider/{re.escape(ISSUER)}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,6 @@ class Delivery(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, repository: str, provider_arn: str, targets: Sequence[Target]) -> None:
         super().__init__(scope, id_)
-        if not REPOSITORY.fullmatch(repository):
-            raise BadEnvironment(
-                f"repository = {repository!r}", "allowed: OWNER/NAME or OWNER@ID/NAME@ID, as GitHub's tokens have it: see docs/ci.md"
-            )
-        if not re.fullmatch(rf"(arn:aws[a-z-]*:iam::\d{{12}}:oidc-provider/{re.escape(ISSUER)})?", provider_arn):
-            raise BadEnvironment(
-                f"oidc_provider_arn = {provider_arn!r}", f"allowed: the ARN of a provider for {ISSUER}, or nothing for one of our own"
-            )
         self.provider = (
             iam.OidcProviderNative.from_oidc_provider_arn(self, "GitHub", provider_arn)
             if provider_arn
@@ -98,6 +91,18 @@ class Delivery(Construct):
         for statement in _run_statements(target):
             role.add_to_policy(statement)
         return role
+
+
+def check_delivery(repository: str, provider_arn: str) -> None:
+    """BadEnvironment where one of both is given and cannot be, whether or not there is to be a delivery."""
+    if repository and not REPOSITORY.fullmatch(repository):
+        raise BadEnvironment(
+            f"repository = {repository!r}", "allowed: OWNER/NAME or OWNER@ID/NAME@ID, as GitHub's tokens have it: see docs/ci.md"
+        )
+    if provider_arn and not PROVIDER.fullmatch(provider_arn):
+        raise BadEnvironment(
+            f"oidc_provider_arn = {provider_arn!r}", f"allowed: the ARN of a provider for {ISSUER}, or nothing for one of our own"
+        )
 
 
 def _read_templates(environments: Sequence[str]) -> iam.PolicyStatement:

@@ -84,6 +84,11 @@ CONTEXT = {
     "flag": ({"placeholders": "yes"}, "placeholders = yes", "allowed: true or false"),
     "data that stays": ({"delete_data": "prod"}, "delete_data = prod: its data stays", "allowed: an environment with disposable = true"),
     "data of nobody": ({"delete_data": "true"}, "delete_data = true: no such environment", "allowed: dev, prod"),
+    "data of one that is not chosen": (
+        {"environment": "prod", "delete_data": "dev"},
+        "delete_data = dev: it is not among the environments that are chosen",
+        "choose it: -c environment=dev",
+    ),
     "repository": ({"environment": "all", "repository": "verger"}, "repository = 'verger'", "allowed: OWNER/NAME"),
     **{
         f"repository {wrong}": ({"environment": "all", "repository": wrong}, f"repository = {wrong!r}", "allowed: OWNER/NAME or OWNER@ID/")
@@ -103,6 +108,13 @@ CONTEXT = {
         "oidc_provider_arn = 'arn:aws:iam::111122223333:oidc-provider/gitlab.com'",
         "allowed: the ARN of",
     ),
+    "repository of one environment": ({"environment": "dev", "repository": "verger"}, "repository = 'verger'", "allowed: OWNER/NAME"),
+    "provider of one environment": (
+        {"environment": "dev", "repository": "a/b", "oidc_provider_arn": "github"},
+        "oidc_provider_arn = 'github'",
+        "allowed: the ARN of",
+    ),
+    "provider without a repository": ({"oidc_provider_arn": "github"}, "oidc_provider_arn = 'github'", "allowed: the ARN of"),
     "no file of environments": ({"environments": "/nowhere/at/all.toml"}, "/nowhere/at/all.toml: No such file", "it holds a table"),
     "no folder to build in": ({"build": "cdk.json/build"}, "cdk.json/build/package: Not a directory", "-c build=DIR names a folder"),
 }
