@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -33,6 +34,11 @@ def test_importing_environments_starts_no_node():
 
 def test_the_file_has_dev_and_prod():
     assert list(load_environments()) == ["dev", "prod"]
+
+
+def test_what_the_file_suggests_can_be_uncommented(tmp_path):
+    for suggested in re.findall(r"(?m)^# *(\w+ *=.*)$", FILE.read_text()):
+        assert toml(tmp_path, f"[one]\n{suggested}\n")["one"] != Environment("one")
 
 
 def test_an_empty_table_is_the_default_environment(tmp_path):
