@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -144,7 +145,7 @@ def test_what_differs_from_what_is_deployed_is_what_a_deployment_would_change(ac
     account.deploy("dev")
     assert account.aws.run(command, cwd=account.workspace, more=more) == "no differences\n"
     toml = account.workspace / "infra" / "environments.toml"
-    toml.write_text(toml.read_text().replace("retention_days = 7", "retention_days = 14"))
+    toml.write_text(re.sub(r"(?m)^retention_days = .*", "retention_days = 545", toml.read_text()))
     account.aws.run(["cdk", "synth", "--quiet", "-c", "environment=dev"], cwd=account.workspace)
     said = account.aws.run(command, cwd=account.workspace, more=more)
     assert "Stack Verger-dev-Job" in said

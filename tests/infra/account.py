@@ -1,4 +1,4 @@
-"""An account that has everything: dev and prod as they are, one more with every option on, and delivery.
+"""An account that has everything: dev and prod, one more with every option on, and delivery.
 
 dev is synthesised as for its deletion, data and all: what empties its bucket is part of it.
 """
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.conftest import lacking
-from tests.infra.assembly import REPO, synthesise
+from tests.infra.assembly import DEV_AND_PROD, REPO, synthesise
 from tests.infra.deployed import Account
 
 PHOTOS = "arn:aws:s3:::photos"
@@ -25,7 +25,7 @@ def account() -> Account:
         from infra.environments import load_environments
     except ImportError as error:
         lacking(f"no CDK: {error}")
-    environments = load_environments()
+    environments = load_environments(DEV_AND_PROD)
     options = {"alert_email": "team@example.org", "monthly_budget_usd": 100, "images_bucket_arn": PHOTOS}
     network = {"subnets": ("subnet-0123456789abcdef0",), "security_groups": ("sg-0123456789abcdef0",)}
     environments["full"] = replace(environments["prod"], name="full", **options, **network)

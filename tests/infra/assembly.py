@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.environments import Environment
+from infra.environments import Environment, load_environments
 from tests.conftest import REPOSITORY
 from tests.infra.deployed import Account, read_templates
 
@@ -20,7 +20,9 @@ BIN = Path(sys.executable).parent
 # jsii takes the first node on the path: ours, from the lock file, before the machine's
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
-FLAGS: Mapping[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
+DEV_AND_PROD = Path(__file__).with_name("environments.toml")
+# Of cdk.json, whose repository is, as infra/environments.toml, a deployment's own
+FLAGS: Mapping[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())["context"] | {"repository": "", "oidc_provider_arn": ""}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ def synthesise(
     watch: Callable[[Any], None] = lambda _app: None,
     **context: str,
 ) -> Assembly:
-    """All stacks with cdk.json's flags, placeholders for what has not been built, and `context` over both. `watch` sees the app first."""
+    """All stacks with cdk.json's flags, placeholders for what has not been built, and `context` over both. `watch` sees the app first.
+
+    environments  those of the tests where none are given
+    """
     from aws_cdk import App
 
     from infra import app
@@ -65,5 +70,5 @@ def synthesise(
     given = {"environment": "all", "placeholders": "true", "build": str(folder / "build"), **context}
     cdk_app = App(context={**FLAGS, **given}, outdir=str(folder / "out"))
     watch(cdk_app)
-    app.synthesise(cdk_app, environments=dict(environments) if environments else None)
+    app.synthesise(cdk_app, environments=dict(environments or load_environments(DEV_AND_PROD)))
     return Assembly(folder / "out")

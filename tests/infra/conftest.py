@@ -12,7 +12,7 @@ from infra.environments import Environment, load_environments
 from infra.workers import Worker
 from job.releases import release_of
 from tests.conftest import lacking
-from tests.infra.assembly import BIN, REPO, Assembly, synthesise
+from tests.infra.assembly import BIN, DEV_AND_PROD, REPO, Assembly, synthesise
 
 NETWORK = {"subnets": ("subnet-0123456789abcdef0",), "security_groups": ("sg-0123456789abcdef0",)}
 PHOTOS = "arn:aws:s3:::photos"
@@ -26,8 +26,14 @@ def node() -> None:
 
 @pytest.fixture(scope="session")
 def assembly(node: None, tmp_path_factory: pytest.TempPathFactory) -> Assembly:  # noqa: ARG001  asked for its skip
-    """dev, prod and delivery as `make synth` makes them."""
+    """dev, prod and delivery."""
     return synthesise(tmp_path_factory.mktemp("assembly"), repository=REPO)
+
+
+@pytest.fixture(scope="session")
+def shipped(node: None, tmp_path_factory: pytest.TempPathFactory) -> Assembly:  # noqa: ARG001  asked for its skip
+    """The environments of infra/environments.toml and delivery, as `make synth` makes them."""
+    return synthesise(tmp_path_factory.mktemp("shipped"), environments=load_environments(), repository=REPO)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +78,7 @@ def variant(node: None, tmp_path: Path) -> Callable[..., Assembly]:  # noqa: ARG
     return make
 
 
-@pytest.fixture(scope="session", params=list(load_environments()))
+@pytest.fixture(scope="session", params=list(load_environments(DEV_AND_PROD)))
 def environment(request: pytest.FixtureRequest) -> Environment:
-    """Each environment of infra/environments.toml."""
-    return load_environments()[request.param]
+    """Each environment of `assembly`."""
+    return load_environments(DEV_AND_PROD)[request.param]

@@ -1,4 +1,7 @@
-"""Writes the snapshots of the templates anew: python -m tests.infra.renew. What changed is then read in git's diff."""
+"""Writes the snapshots of the templates anew: python -m tests.infra.renew. What changed is then read in git's diff.
+
+They are of infra/environments.toml, so that a change of it is read as templates as well.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from infra.environments import load_environments
 from tests.infra.assembly import REPO, Assembly, synthesise
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
@@ -32,7 +36,11 @@ def main() -> int:
     """Synthesises and writes."""
     SNAPSHOTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name, templates in snapshots(synthesise(Path(folder), repository=REPO)).items():
+        found = snapshots(synthesise(Path(folder), environments=load_environments(), repository=REPO))
+        for old in SNAPSHOTS.glob("*.json"):
+            if old.stem not in found:
+                old.unlink()
+        for name, templates in found.items():
             (SNAPSHOTS / f"{name}.json").write_text(f"{json.dumps(templates, indent=1, sort_keys=True)}\n")
             print(SNAPSHOTS / f"{name}.json")
     return 0

@@ -18,7 +18,7 @@ from infra.zips import zip_files
 from job.contract import EnvironmentCard, ModelCard
 from job.submission import Deployment
 from tests.conftest import REPOSITORY
-from tests.infra.assembly import synthesise
+from tests.infra.assembly import DEV_AND_PROD, synthesise
 
 pytestmark = pytest.mark.usefixtures("node")
 RELEASE = "emr-spark-8.1.0-arm64"
@@ -158,4 +158,4 @@ def test_the_zip_runs_with_no_repository_on_the_path(artifacts, tmp_path):
 def _dev():
     from infra.environments import load_environments
 
-    return load_environments()["dev"]
+    return load_environments(DEV_AND_PROD)["dev"]

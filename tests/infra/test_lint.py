@@ -20,7 +20,7 @@ def lint(*templates: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("which", ["assembly", "everything"])
+@pytest.mark.parametrize("which", ["assembly", "everything", "shipped"])
 def test_cfn_lint_finds_nothing(which, request):
     assert lint(*request.getfixturevalue(which).folder.glob("*.template.json")) == (0, "")
 

@@ -1,4 +1,4 @@
-"""cdk-nag's AwsSolutions rules: each finding is repaired, or has its reason in infra/suppressions.py."""
+"""cdk-nag's AwsSolutions rules: each finding is repaired, or has its reason in tests/infra/suppressions.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from infra.environments import Environment, load_environments
 from tests.conftest import lacking
-from tests.infra.assembly import REPO, synthesise
+from tests.infra.assembly import DEV_AND_PROD, REPO, synthesise
 from tests.infra.suppressions import SUPPRESSIONS
 
 Finding = tuple[str, str, str]
@@ -46,7 +46,7 @@ def check(folder: Path, **options: Any) -> set[Finding]:
 @pytest.fixture(scope="module")
 def findings(nag, full, tmp_path_factory) -> set[Finding]:
     """Of dev, prod, and one with every option on, and delivery."""
-    environments = {**load_environments(), "full": full}
+    environments = {**load_environments(DEV_AND_PROD), "full": full}
     return check(tmp_path_factory.mktemp("nag"), environments=environments, watch=nag, repository=REPO)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.infra.assembly import BIN, FLAGS, synthesise
+from tests.infra.assembly import BIN, DEV_AND_PROD, FLAGS, synthesise
 from tests.infra.test_artifacts import RELEASE, built_environment, built_model
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -129,7 +129,7 @@ def refused(tmp_path, capsys):
 
         from infra.app import main
 
-        wanted = {**FLAGS, "placeholders": "true", "build": str(tmp_path / "build"), **context}
+        wanted = {**FLAGS, "environments": str(DEV_AND_PROD), "placeholders": "true", "build": str(tmp_path / "build"), **context}
         code = main(App(context=wanted, outdir=str(tmp_path / "out")))
         said = capsys.readouterr()
         error, hint = [line for line in said.err.splitlines() if not line.startswith("note: ")]
@@ -233,7 +233,7 @@ def test_a_network_that_was_never_trained_is_for_disposable_environments(refused
     ids=["environment", "artifacts", "data"],
 )
 def test_the_process_that_the_cli_starts_ends_with_two_lines(tmp_path, context, code, error):
-    wanted = {**FLAGS, "build": str(tmp_path / "build"), **context}
+    wanted = {**FLAGS, "environments": str(DEV_AND_PROD), "build": str(tmp_path / "build"), **context}
     surroundings = {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "HOME": os.environ["HOME"],

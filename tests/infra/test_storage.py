@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.environments import load_environments
+from infra.environments import Environment
 from job import contract
 
 DEV, PROD = "Verger-dev-Storage", "Verger-prod-Storage"
@@ -118,7 +118,7 @@ def test_the_flag_alone_deletes_nothing(node):  # noqa: ARG001  asked for its sk
 
     from infra.stacks import StorageStack
 
-    stack = StorageStack(App(), environment=load_environments()["prod"], delete_data=True)
+    stack = StorageStack(App(), environment=Environment("one"), delete_data=True)
     Template.from_stack(stack).all_resources("AWS::S3::Bucket", {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"})
     Template.from_stack(stack).resource_count_is("Custom::S3AutoDeleteObjects", 0)
 

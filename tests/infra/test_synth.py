@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from infra.environments import load_environments
 from tests.conftest import REPOSITORY, lacking
 from tests.infra.assembly import BIN
 
 CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
-STACKS = 8
+STACKS = 3 * len(load_environments()) + 2  # an environment's, and CI's
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from infra.environments import load_environments
-
 EMR = "AWS/EMRServerless"
 JOB_METRICS = {"SubmittedJobs", "PendingJobs", "RunningJobs", "SuccessJobs", "FailedJobs", "CancelledJobs"}
 WORKER_METRICS = {"RunningWorkerCount", "CPUAllocated", "MemoryAllocated"}
@@ -106,7 +104,6 @@ def test_one_failed_run_is_enough_and_nine_tenths_of_the_quota(everything, full)
 
 def test_mail_and_budget_are_options(assembly, everything, full):
     assert not {"AWS::SNS::Subscription", "AWS::Budgets::Budget"} & {each.type for each in assembly.account.resources}
-    assert all(not each.alert_email and not each.monthly_budget_usd for each in load_environments().values())
     mail = of(everything, "AWS::SNS::Subscription", "full")
     assert (mail["Protocol"], mail["Endpoint"]) == ("email", full.alert_email)
     budget = of(everything, "AWS::Budgets::Budget", "full")

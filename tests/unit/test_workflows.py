@@ -272,7 +272,8 @@ def test_the_page_has_github_asked_how_the_tokens_name_the_repository(page: str)
 
 
 def test_environments_are_those_that_workflows_let_choose() -> None:
-    assert tuple(tomllib.loads((REPOSITORY / "infra" / "environments.toml").read_text())) == NAMES
+    known = tuple(tomllib.loads((REPOSITORY / "infra" / "environments.toml").read_text()))
+    assert known == NAMES, "another choice of environments is one of the workflows (options), of docs/ci.md and of NAMES here, too"
     for file in WORKFLOWS:
         inputs = (yaml.safe_load(file.read_text())[True].get("workflow_dispatch") or {}).get("inputs", {})
         assert "environment" not in inputs or tuple(inputs["environment"]["options"]) == NAMES
