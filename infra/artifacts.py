@@ -6,6 +6,8 @@ started keeps the files that it started with. See docs/decisions/0007-artifacts-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +18,7 @@ from constructs import Construct
 
 from infra.environments import Environment
 from infra.errors import InfraError
-from infra.zips import zip_files
+from infra.zips import whole, zip_files
 from job import contract
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,9 +57,15 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
     """The artifacts of an environment, zips written to `folder`.
 
     InfraError where the model or the packages have not been built, or the model is not for this environment, unless
-    `placeholders` may stand in for them; and where there is nowhere to write.
+    `placeholders` may stand in for them; and where files cannot be read or written.
     """
-    packed = _folder(folder / "package")
+    with _foreseen(folder):
+        return _build(environment, folder=folder, placeholders=placeholders)
+
+
+def _build(environment: Environment, *, folder: Path, placeholders: bool) -> Built:
+    packed = folder / "package"
+    packed.mkdir(parents=True, exist_ok=True)
     job_package = zip_files(sorted((ROOT / "job").rglob("*.py")), base=ROOT, out=packed / "job.zip")
     missing: list[str] = []
 
@@ -68,7 +76,8 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
             raise problem
         missing.append(problem.hint)
         stand_in = packed / f"placeholder-{name}"
-        stand_in.write_text(f"{problem.hint}\n")
+        with whole(stand_in) as half:
+            half.write_text(f"{problem.hint}\n")
         return stand_in
 
     model, card = folder / "model" / contract.FLATBUFFER, folder / "model" / contract.MODEL_CARD
@@ -86,12 +95,14 @@ def build(environment: Environment, *, folder: Path = BUILD, placeholders: bool 
     )
 
 
-def _folder(path: Path) -> Path:
+@contextmanager
+def _foreseen(folder: Path) -> Iterator[None]:
+    """Puts what the disk refuses on one line. A full disk does not say for which file; a replaced file is the second that is named."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise InfraError(f"{_shown(path)}: {error.strerror}", "-c build=DIR names a folder to write to") from error
-    return path
+        where = Path(error.filename2 or error.filename or folder)
+        raise InfraError(f"{_shown(where)}: {error.strerror}", "-c build=DIR names a folder to write to, with room in it") from error
 
 
 def _check_model(flatbuffer: Path, card: Path, environment: Environment) -> InfraError | None:

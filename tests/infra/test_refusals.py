@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,47 @@ def test_files_that_were_not_built_or_are_not_what_was(refused, tmp_path, spoil,
     code, said, then = refused(environment="dev", placeholders="false")
     assert (code, then) == (1, hint)
     assert error in said
+
+
+def fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk, as far as zips are concerned: half of one fits."""
+
+    def full(archive: zipfile.ZipFile, _entry: object, _data: bytes) -> None:
+        archive.fp.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+
+
+@pytest.mark.parametrize(
+    ("placeholders", "spoil", "error"),
+    [
+        ("true", lambda packed, _: (packed / "job.zip").mkdir(), "package/job.zip: Is a directory"),
+        ("true", lambda packed, _: (packed / "placeholder-model.zip").mkdir(), "package/placeholder-model.zip: Is a directory"),
+        ("false", lambda packed, _: (packed / "model.zip").mkdir(), "package/model.zip: Is a directory"),
+        ("true", lambda _, monkeypatch: fill(monkeypatch), "build: No space left on device"),
+    ],
+    ids=["a folder for the code", "a folder for a placeholder", "a folder for the model", "a full disk"],
+)
+def test_files_that_cannot_be_written(refused, tmp_path, monkeypatch, placeholders, spoil, error):
+    build = tmp_path / "build"
+    if placeholders == "false":
+        built_model(build)
+        built_environment(build)
+    (build / "package").mkdir(parents=True)
+    spoil(build / "package", monkeypatch)
+    code, said, then = refused(environment="dev", placeholders=placeholders)
+    assert (code, then) == (1, "-c build=DIR names a folder to write to, with room in it")
+    assert said.endswith(error)
+
+
+def test_a_zip_that_cannot_be_written_leaves_the_one_before_as_it_was(refused, tmp_path, monkeypatch):
+    packed = tmp_path / "build" / "package"
+    packed.mkdir(parents=True)
+    (packed / "job.zip").write_bytes(b"of an earlier synthesis")
+    fill(monkeypatch)
+    refused(environment="dev")
+    assert {file.name: file.read_bytes() for file in packed.iterdir()} == {"job.zip": b"of an earlier synthesis"}
 
 
 def test_a_network_that_was_never_trained_is_for_disposable_environments(refused, tmp_path):
