@@ -21,6 +21,7 @@ DEFAULT_QUOTA_VCPUS = 16  # "Max concurrent vCPUs per account", L-D05C8A75, in a
 NAME = r"[a-z][a-z0-9]{0,9}"  # part of stack names, of which CloudFormation puts as few as 25 letters into a role's name
 BUCKET_ARN = r"arn:aws[a-z-]*:s3:::[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
+MOST_RUNS = 1000  # of an application at once (EMR Serverless API, SchedulerConfiguration)
 MOST_SUBNETS, MOST_SECURITY_GROUPS = 16, 5  # of an application (EMR Serverless API, NetworkConfiguration)
 SUBNET, SECURITY_GROUP = r"subnet-[0-9a-f]{8,17}", r"sg-[0-9a-f]{8,17}"
 
@@ -134,7 +135,7 @@ class Environment:
     @property
     def concurrent_runs(self) -> int:
         """Runs at once. Further ones queue: the driver of one for which there are no executors would wait, and be billed."""
-        return self.max_vcpus // self.run_vcpus
+        return min(MOST_RUNS, self.max_vcpus // self.run_vcpus)
 
     @property
     def max_memory_gb(self) -> int:

@@ -132,7 +132,7 @@ def test_a_comment_in_the_file_points_to_the_fields():
     assert "infra/environments.py" in FILE.read_text()
 
 
-@pytest.mark.parametrize(("max_vcpus", "runs"), [(16, 1), (27, 1), (28, 2), (140, 10)])
+@pytest.mark.parametrize(("max_vcpus", "runs"), [(16, 1), (27, 1), (28, 2), (140, 10), (13_999, 999), (14_000, 1000), (14_014, 1000)])
 def test_as_many_runs_at_once_as_have_room_with_all_their_executors(max_vcpus, runs):
-    """One of them takes 2 + 3 x 4 vCPUs."""
-    assert Environment("dev", max_vcpus=max_vcpus, quota_vcpus=140).concurrent_runs == runs
+    """One of them takes 2 + 3 x 4 vCPUs; EMR Serverless takes up to 1,000."""
+    assert Environment("dev", max_vcpus=max_vcpus, quota_vcpus=20_000).concurrent_runs == runs
