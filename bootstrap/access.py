@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from botocore import session
+
 from bootstrap.aws import client, foreseen
 from bootstrap.findings import Finding
 from bootstrap.locations import Location
@@ -42,10 +44,17 @@ def check_key(deployment: Deployment) -> Finding:
     chosen = rule["ApplyServerSideEncryptionByDefault"]
     if not (key := chosen.get("KMSMasterKeyID")):
         return Finding("ok", f"{chosen['SSEAlgorithm']}, no key of your own")
-    by_s3 = {"kms:ViaService": f"s3.{deployment.region}.amazonaws.com"}
-    if refused := _refused(deployment, Need(("kms:Decrypt", "kms:GenerateDataKey"), key, by_s3)):
+    if refused := _refused(deployment, Need(("kms:Decrypt", "kms:GenerateDataKey"), key, through_s3(deployment.region))):
         return Finding("fail", f"{deployment.job_role_arn} may not {'; '.join(refused)}", REMEDY)
     return Finding("ok", f"{key}, which the role may use")
+
+
+def through_s3(region: str) -> dict[str, str]:
+    """What S3 of a region adds to what it asks of KMS for somebody: its name, which ends as the partition's names do."""
+    aws = session.get_session()
+    suffixes = {each["id"]: each["outputs"]["dnsSuffix"] for each in aws.get_data("partitions")["partitions"]}
+    suffix = suffixes[aws.get_partition_for_region(region)]
+    return {"kms:ViaService": f"s3.{region}.{suffix}"}
 
 
 def needs_of(deployment: Deployment, images: Location) -> list[Need]:

@@ -22,7 +22,7 @@ from moto.servicequotas.models import ServiceQuotasBackend
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 
 from bootstrap import doctor
-from bootstrap.access import check_key, check_role, needs_of
+from bootstrap.access import check_key, check_role, needs_of, through_s3
 from bootstrap.checks import check_images, check_model, check_quota, run_vcpus
 from bootstrap.cli import main
 from bootstrap.doctor import examine, examine_deployment
@@ -322,6 +322,11 @@ def test_a_key_that_the_role_may_use_through_s3_is_well(account: Account) -> Non
     use = {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key, "Condition": through_s3}
     account.allow(*statements(account.deployment), use)
     assert check_key(account.deployment).state == "ok"
+
+
+@pytest.mark.parametrize(("region", "suffix"), [("eu-west-1", "amazonaws.com"), ("cn-north-1", "amazonaws.com.cn")])
+def test_s3_goes_by_the_name_that_it_has_in_its_partition(region: str, suffix: str) -> None:
+    assert through_s3(region) == {"kms:ViaService": f"s3.{region}.{suffix}"}
 
 
 def test_a_run_that_is_larger_than_the_quota_fails_and_one_that_fits_does_not(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
