@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import shutil
@@ -32,15 +33,20 @@ def is_disposable(environment: str) -> bool:
 
 
 def copy_repository(folder: Path, *, artifacts: Path) -> Path:
-    """The app and the job in `folder`, with what was built in `artifacts`. Environments of the copy run on this machine's architecture."""
+    """The app and the job in `folder`, with what was built in `artifacts`. Environments of the copy run on this machine's architecture.
+
+    They are without CI's stacks, whatever repository cdk.json names: a rehearsal is one environment's.
+    """
     for name in SOURCES:
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(REPOSITORY / "cdk.json", folder / "cdk.json")
+    settings = json.loads((REPOSITORY / "cdk.json").read_text())
+    settings["context"]["repository"] = ""
+    (folder / "cdk.json").write_text(json.dumps(settings, indent=2))
     (folder / "build").mkdir()
     for name in ARTIFACTS:
         (folder / "build" / name).symlink_to(artifacts.resolve() / name)
-    settings = folder / "infra" / "environments.toml"
-    settings.write_text(with_architecture(settings.read_text(), this_architecture()))
+    environments = folder / "infra" / "environments.toml"
+    environments.write_text(with_architecture(environments.read_text(), this_architecture()))
     return folder
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bootstrap.errors import BootstrapError
+from bootstrap.rehearsal import workspace
 from bootstrap.rehearsal.account import Rehearsal
 from bootstrap.rehearsal.compare import compare_results
 from bootstrap.rehearsal.steps import STEPS, destroy
@@ -52,6 +53,18 @@ def test_an_environment_that_is_not_there_is_one_line_before_anything_is_built()
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == ("error: --environment staging: no such environment\nhint: infra/environments.toml has dev, prod\n")
+
+
+def test_a_rehearsal_makes_none_of_ci_s_stacks_where_cdk_json_names_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/ci.md has it set: the steps would take the boundary for a stack too many, and could not destroy it."""
+    here = tmp_path / "here"
+    for name in ("infra", "job"):
+        (here / name).mkdir(parents=True)
+    (here / "infra" / "environments.toml").touch()
+    (here / "cdk.json").write_text('{"app": "python -m infra", "context": {"environment": "dev", "repository": "example/verger"}}')
+    monkeypatch.setattr(workspace, "REPOSITORY", here)
+    copied = workspace.copy_repository(tmp_path / "copy", artifacts=tmp_path) / "cdk.json"
+    assert json.loads(copied.read_text()) == {"app": "python -m infra", "context": {"environment": "dev", "repository": ""}}
 
 
 @pytest.fixture
