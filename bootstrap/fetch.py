@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import md5
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from bootstrap.aws import client, foreseen
@@ -21,6 +21,7 @@ from job.contract import STAGING, SUMMARY
 
 HALF = ".verger-fetch"  # in the folder, for as long as it is not whole
 CLAIM = "fetch.json"
+NO_NAMES = {"", ".", ".."}  # between slashes, where keys have them: paths would leave the folder, or be those of other keys
 REQUESTS = 16  # at once
 BLOCK = 1 << 20
 
@@ -63,9 +64,10 @@ def _list(results: Location, *, region: str) -> list[Object]:
         pages = client("s3", region=region).get_paginator("list_objects_v2").paginate(Bucket=results.bucket, Prefix=results.prefix)
         found = [each for page in pages for each in page.get("Contents", ())]
     objects = [Object(each["Key"].removeprefix(results.prefix), each["Size"], each["ETag"].strip('"')) for each in found]
-    if outside := [each.name for each in objects if ".." in PurePosixPath(each.name).parts]:
-        raise BootstrapError(f"{results}/{outside[0]} is no file of a run's results", "who has put it there?")
-    return [each for each in objects if each.name and not each.name.endswith("/") and not each.name.startswith(STAGING)]
+    kept = [each for each in objects if each.name and not each.name.endswith("/") and not each.name.startswith(STAGING)]
+    if foreign := [each.name for each in kept if not NO_NAMES.isdisjoint(each.name.split("/"))]:
+        raise BootstrapError(f"{results}/{foreign[0]} is no file of a run's results", "who has put it there?")
+    return kept
 
 
 def _claim(folder: Path, results: Location, objects: Sequence[Object]) -> Path:

@@ -238,7 +238,19 @@ def test_a_run_that_goes_on_or_left_nothing_has_nothing_to_fetch(deployment: Dep
     assert not (tmp_path / "out").exists()
 
 
-def test_an_object_cannot_write_outside_of_the_folder(seen: Seen, tmp_path: Path) -> None:
-    put(f"{PREFIX}features/../../../evil", "x")
+@pytest.mark.parametrize(
+    "name", ["features/../../../evil", "{0}/evil", "features/{0}/evil", "features/./part-0.parquet", "features//part-0.parquet"]
+)
+def test_an_object_writes_to_no_place_but_its_own_in_the_folder(seen: Seen, tmp_path: Path, name: str) -> None:
+    """Nor over another object's."""
+    put(PREFIX + name.format(tmp_path), "x")
     with pytest.raises(BootstrapError, match="no file of a run's results"):
         fetch(seen, tmp_path / "out")
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_mark_of_a_folder_is_no_file(seen: Seen, local: Path, tmp_path: Path) -> None:
+    for mark in ("", "features/"):
+        put(PREFIX + mark, "")
+    fetch(seen, tmp_path / "out")
+    assert shown(tmp_path / "out") == shown(local)
