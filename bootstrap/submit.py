@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from bootstrap.aws import client, foreseen
 from bootstrap.errors import BootstrapError, UsageError
+from bootstrap.locations import locations_in
 from bootstrap.run import Run
 from bootstrap.session_policy import session_policy
 from job.cli import parse
+from job.contract import IMAGES
 from job.errors import JobError
 from job.submission import ATTEMPTS, Deployment, parameter_name, run_arguments, start_job_run, values_of
 
 ENVIRONMENT, NAME = r"[a-z][a-z0-9]{0,9}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+PLACES = ("--images", "--under", "--model")  # of the job's flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,23 @@ def arguments_of(order: Order, deployment: Deployment) -> list[str]:
     """The job's command line. UsageError where the job, as it is here, cannot use it: in an account, each attempt to do so is paid for."""
     arguments = run_arguments(deployment, results=order.results, further=order.arguments)
     try:
-        parse(arguments)
+        command = parse(arguments)
     except JobError as error:
         raise UsageError(f"the job's arguments: {error}", error.hint) from error
+    if command.dry_run:
+        raise UsageError("the job's arguments: --dry-run would be started and billed", "before -- it starts nothing: submit --dry-run …")
+    for flag in PLACES:
+        _refuse_what_is_here(flag, values_of(arguments, flag), bucket=deployment.bucket)
     return arguments
+
+
+def _refuse_what_is_here(flag: str, places: Sequence[str], *, bucket: str) -> None:
+    for place in places:
+        if not locations_in([place]):
+            raise UsageError(
+                f"the job's arguments: {flag} {place} is on this machine, and a run reads S3 only",
+                f"stage it first: python -m bootstrap stage FOLDER s3://{bucket}/{IMAGES}/, and name it as it is there",
+            )
 
 
 def request_of(order: Order, deployment: Deployment) -> dict[str, Any]:

@@ -222,6 +222,33 @@ def test_what_the_job_would_refuse_is_refused_before_it_is_paid_for(
     assert not runs(deployment)
 
 
+@pytest.mark.parametrize(
+    "further",
+    [
+        ["--images", "photos/"],
+        ["--images=file:///photos"],
+        ["--images", "s3://verger-dev/lists/all.parquet", "--under", "/photos"],
+        ["--model", "build/model/model.tflite"],
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--max-cost", "1"]])
+def test_what_lies_on_this_machine_is_refused_as_no_run_would_find_it(
+    deployment: Deployment, flags: list[str], further: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ARGV, *flags, "--", *further]) == 2
+    problem, hint = capsys.readouterr().err.splitlines()
+    named = " ".join(further[-2:]).replace("=", " ")
+    assert problem == f"error: the job's arguments: {named} is on this machine, and a run reads S3 only"
+    assert hint.startswith("hint: stage it first: ")
+    assert not runs(deployment)
+
+
+def test_a_dry_run_of_the_job_is_not_paid_for(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGV, "--", "--dry-run"]) == 2
+    assert capsys.readouterr().err.splitlines()[1] == "hint: before -- it starts nothing: submit --dry-run …"
+    assert not runs(deployment)
+
+
 # --- --max-cost -----------------------------------------------------------------------------------------------------
 
 
