@@ -17,17 +17,25 @@ from bootstrap.forecast import add_forecast
 from bootstrap.operate import add_runs_verbs
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
+from job.unread import until_unread
 
 HINT_TARGET = "what the application has, by infra/environments.toml; make environment ENV=dev looks it up"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; results on stdout, diagnostics on stderr; returns the exit code."""
+    return until_unread(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         flags = _parser().parse_args(argv)
         flags.run(flags)
+        print(end="", flush=True)  # what cannot be written is said
     except BootstrapError as error:
         return _complain(error)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _complain(refused_by_system(error))
     except KeyboardInterrupt:

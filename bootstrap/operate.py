@@ -67,9 +67,13 @@ def _submit(flags: argparse.Namespace) -> None:
         print(json.dumps(request) if flags.json else command(request, region=deployment.region))
         return
     run = start(order, deployment)
-    print(json.dumps({"run": run.id, "name": order.results}) if flags.json else run.id, flush=True)
-    if flags.wait:
-        _follow_to_end(run, as_json=flags.json)
+    try:
+        print(json.dumps({"run": run.id, "name": order.results}) if flags.json else run.id, flush=True)
+        if flags.wait:
+            _follow_to_end(run, as_json=flags.json)
+    except BrokenPipeError:
+        print(f"note: run {run.id} goes on, and nobody reads what this prints: {run.follow}", file=sys.stderr)
+        raise
 
 
 def _add_follow(parser: argparse.ArgumentParser) -> None:

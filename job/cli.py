@@ -14,6 +14,7 @@ from job.errors import Interrupted, JobError, UsageError
 from job.sources.listing import ImageSource
 from job.sources.readers import location_of, printable
 from job.storage import Place, S3Path, place_of
+from job.unread import until_unread
 
 EXAMPLES = """\
 examples:
@@ -23,7 +24,8 @@ examples:
   python -m job fit       --results new-out/ --with out/
   python -m job project   --results out/ --features other/features --overwrite
 
-exit codes: 0 done, 1 a failure that the message explains, 2 the command line cannot be used, 130 and 143 interrupted"""
+exit codes: 0 done, 1 a failure that the message explains, 2 the command line cannot be used, 130 and 143 interrupted,
+141 nobody reads what it prints"""
 
 
 GOES_ON = "the same command goes on from what was done"
@@ -31,11 +33,18 @@ GOES_ON = "the same command goes on from what was done"
 
 def main(argv: Sequence[str] | None = None, *, run: Callable[[Command], None] | None = None) -> int:
     """Runs a command line. Results on stdout, diagnostics on stderr; returns the exit code. `run` is for tests."""
+    return until_unread(lambda: _main(argv, run or _run))
+
+
+def _main(argv: Sequence[str] | None, run: Callable[[Command], None]) -> int:
     try:
         command = parse(argv)
-        (run or _run)(command)
+        run(command)
+        print(end="", flush=True)  # what cannot be written is said
     except JobError as error:
         return _complain(str(error), error.hint, error.exit_code)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "", 1)
     except Interrupted as interrupted:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
+import sys
 
 import boto3
 import botocore.client
@@ -77,6 +79,22 @@ def test_another_order_is_another_run(deployment: Deployment, changed: Order) ->
 def test_a_token_is_one_that_the_service_takes(deployment: Deployment) -> None:
     model = boto3.client("emr-serverless", REGION).meta.service_model.shape_for("ClientToken")
     assert len(token_of(request_of(Order("dev", "first"), deployment))) <= model.metadata["max"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--wait", "--json"]])
+def test_a_run_whose_id_nobody_reads_is_named_all_the_same(
+    deployment: Deployment, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To start another one would cost as much again."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main([*ARGV, *flags]) == 141
+    (run,) = runs(deployment)
+    assert capsys.readouterr().err.startswith(
+        f"note: run {run.id} goes on, and nobody reads what this prints: python -m bootstrap follow {run.id} "
+    )
 
 
 @pytest.mark.usefixtures("deployment")

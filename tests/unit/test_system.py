@@ -1,9 +1,11 @@
-"""What the operating system refuses, anywhere in a verb, is one line with the place, and one with what to do next."""
+"""What the operating system refuses, anywhere in a verb, is one line with the place, and one with what to do next; pipes nobody reads."""
 
 from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,25 @@ def test_any_refusal_of_the_system_has_a_hint(
 def test_a_refusal_without_a_place_or_with_two_is_one_line_too(error: OSError, problem: str) -> None:
     assert str(refused_by_system(error)) == problem
     assert refused_by_system(error).hint
+
+
+PRINTING = "import sys; from job.cli import main; sys.exit(main(['fit', '--results', 'out'], run=print))"
+
+
+@pytest.mark.parametrize("command", [["-m", "bootstrap", "estimate", "--images", "10"], ["-c", PRINTING]], ids=["bootstrap", "job"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_process_whose_output_nobody_reads_ends_as_by_sigpipe_and_complains_of_nothing(
+    command: list[str], unbuffered: str, both: bool
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, *command],
+        stdout=writer,
+        stderr=writer if both else subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr or b"") == (141, b"")
