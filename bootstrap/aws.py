@@ -17,7 +17,8 @@ from bootstrap.errors import BootstrapError
 RETRIES = 10  # boto3's standard mode waits up to 20 s before each: minutes of throttling or of no network, in all
 
 HINTS = {
-    "404": "it is not there; cdk deploy uploads what is missing",  # a HEAD's answer has no code but its status
+    "400": "where the credentials have expired: get new ones and ask again",  # a HEAD's answer has no code but its status
+    "404": "it is not there; cdk deploy uploads what is missing",
     "AccessDenied": "the role or user lacks this permission; infra/delivery.py lists what starting and following a run needs",
     "ConflictException": "this was asked for before with other settings; --again makes it a new run",
     "ExpiredToken": "the credentials have expired; get new ones and ask again",
@@ -34,7 +35,7 @@ HINTS = {
 
 
 DENIED = ("AccessDenied", "403", "Forbidden", "UnauthorizedOperation")
-EXPIRED = ("ExpiredToken", "RequestExpired")
+EXPIRED = ("ExpiredToken", "RequestExpired", "400")
 BUSY = ("Throttling", "TooManyRequests", "SlowDown", "ServiceUnavailable", "InternalServer", "InternalError")
 # Of downloads in parts: the network, or the object, was another one halfway. They are no kinds of boto3's own
 BROKEN_OFF = (transfer.RetriesExceededError, transfer.S3DownloadFailedError, transfer.S3ValidationError)

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bootstrap.aws import EXPIRED
 from bootstrap.folder import Failure, File
 from bootstrap.locations import Location
 
@@ -28,7 +29,7 @@ MOST_KEY_BYTES = 1024  # "Naming Amazon S3 objects", S3 User Guide
 OURS = TransferConfig(use_threads=False)  # the threads are ours; large files still go in parts
 
 CHANGED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch"}
-OF_ALL = {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "NoSuchBucket", "SignatureDoesNotMatch"}  # no other file fares better
+OF_ALL = {*EXPIRED, "InvalidAccessKeyId", "InvalidToken", "NoSuchBucket", "SignatureDoesNotMatch"}  # no other file fares better
 
 Outcome: TypeAlias = Literal["uploaded", "skipped"] | Failure
 Item = TypeVar("Item")

@@ -329,6 +329,20 @@ def test_what_no_other_file_would_fare_better_with_ends_it_at_once(
     assert lines[1].startswith(f"hint: {hint}")
 
 
+def test_credentials_that_have_expired_since_the_folder_was_listed_are_not_taken_for_permissions(
+    photos: Path, target: str, s3_server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A repeat asks with HEAD for what is there, whose answer has no body to say so."""
+    assert main(["stage", str(photos), target]) == 0
+    s3_server.door.refuse = lambda method, _path: 400 if method == "HEAD" else None
+    capsys.readouterr()
+    assert main(["stage", str(photos), target]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: uploading to {target}: 400: Bad Request",
+        "hint: where the credentials have expired: get new ones and ask again",
+    ]
+
+
 def test_an_interrupt_says_how_far_it_came_and_a_repeat_goes_on_from_there(
     photos: Path, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
