@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,9 @@ def _rehearse(flags: argparse.Namespace) -> None:
 
     if flags.images and not flags.images.is_dir():
         raise UsageError(f"--images {flags.images}: no such folder", "name one that is there, or none: then pictures are drawn")
-    steps = rehearse(flags.environment, images=flags.images, keep_folder=flags.keep)
+    # As the job names what it reads there; and commands of a rehearsal run elsewhere than here
+    images = Path(os.path.abspath(flags.images)) if flags.images else None
+    steps = rehearse(flags.environment, images=images, keep_folder=flags.keep)
     if flags.json:
         print_json([asdict(step) for step in steps])
         return
