@@ -12,6 +12,8 @@ from bootstrap.aws import client, foreseen
 from bootstrap.findings import Finding
 from bootstrap.locations import Location
 from job.releases import release_of
+from job.sources.keys import hidden_in
+from job.sources.readers import marks_folder
 from job.submission import Deployment
 
 # "Max concurrent vCPUs per account", Service Quotas; a run that asks for more dies of ServiceQuotaExceededException on its way
@@ -72,14 +74,19 @@ def run_vcpus(spark: Mapping[str, str]) -> int:
 
 
 def check_images(images: Location, *, region: str) -> Finding:
-    """Whether there is something to read in a folder that is not hidden."""
+    """Whether a run finds something to read in a folder, by its own rules."""
     place = f"s3://{images.bucket}/{images.prefix}"
     with foreseen(f"listing {place}"):
         page = client("s3", region=region).list_objects_v2(Bucket=images.bucket, Prefix=images.prefix)
-    names = [name for each in page.get("Contents", ()) if (name := each["Key"].rpartition("/")[2]) and not name.startswith(".")]
-    if not names and not page["IsTruncated"]:
-        return Finding("fail", f"nothing under {place}", f"python -m bootstrap stage FOLDER {place}")
-    return Finding("ok", f"{len(names):,}{' and more' if page['IsTruncated'] else ''} under {place}")
+    found = [(each["Key"], each["Size"]) for each in page.get("Contents", ())]
+    seen = [key for key, size in found if not marks_folder(key, size) and not hidden_in(key.removeprefix(images.prefix))]
+    if seen:
+        return Finding("ok", f"{len(seen):,}{' and more' if page['IsTruncated'] else ''} under {place}")
+    if page["IsTruncated"]:
+        return Finding(
+            "warn", f"the first {len(found):,} under {place} are hidden", f"python -m bootstrap estimate --images {place} lists all of it"
+        )
+    return Finding("fail", f"nothing under {place}{' that is not hidden' if found else ''}", f"python -m bootstrap stage FOLDER {place}")
 
 
 def check_code(deployment: Deployment) -> Finding:

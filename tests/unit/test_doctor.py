@@ -358,11 +358,25 @@ def test_random_weights_are_a_warning(account: Account) -> None:
 
 def test_hidden_objects_and_marks_of_folders_are_no_images(account: Account) -> None:
     account.remove("images/apple/1.jpg")
-    for key in ("images/", "images/apple/", "images/.DS_Store"):
+    for key in ("images/", "images/apple/", "images/pear_$folder$", "images/.DS_Store", "images/__MACOSX/1.jpg", "images/a/.cache/1.jpg"):
         account.put(key, b"")
     assert check_images(OWN, region=REGION).state == "fail"
     account.put("images/_MG_1.jpg", b"-")
     assert check_images(OWN, region=REGION).state == "ok"
+    account.put("_old/1.jpg", b"-")
+    assert check_images(Location(BUCKET, "_old"), region=REGION).state == "ok", "the folder that is named may be called anything"
+
+
+def test_many_hidden_objects_that_come_first_are_a_warning(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        account.put(f"images/__MACOSX/{number}.jpg", b"-")
+    call = botocore.client.BaseClient._make_api_call
+    monkeypatch.setattr(
+        botocore.client.BaseClient, "_make_api_call", lambda client, operation, asked: call(client, operation, asked | {"MaxKeys": 2})
+    )
+    finding = check_images(OWN, region=REGION)
+    assert (finding.state, finding.found) == ("warn", "the first 2 under s3://verger-dev/images/ are hidden")
+    assert finding.remedy
 
 
 # --- what AWS does not answer ---------------------------------------------------------------------------------------
