@@ -13,7 +13,7 @@ from bootstrap.aws import Expired, Unreachable, look_for_new_credentials
 from bootstrap.counted import pace_of
 from bootstrap.driver_log import LastWords, last_words, may_come
 from bootstrap.errors import BootstrapError
-from bootstrap.run import SUCCESS, Attempt, Run, Seen, architecture_of, attempts_before, cancel, look
+from bootstrap.run import CANCELLING, ENDS, SUCCESS, Attempt, Run, Seen, architecture_of, attempts_before, cancel, look
 from bootstrap.spent import usd_so_far
 from job.pace import Pace
 from job.releases import Architecture
@@ -53,7 +53,7 @@ class Follower:
         except KeyboardInterrupt:
             if not wants_to_cancel(run):
                 raise
-            cancel(run)
+            _cancel(run)
             self.follow(run)
             return
         if last.state != SUCCESS:
@@ -100,13 +100,18 @@ class Follower:
             words = last_words(seen.run, attempt=seen.attempt)
             if words or not may_come(seen):
                 return words
-            print(f"note: run {seen.run.id} {seen.state}; its driver's log is on its way, and this waits {LOG_S} s for it", file=sys.stderr)
+            print(
+                f"note: run {seen.run.id} {seen.state}; its driver's log is on its way; this waits {LOG_S} s for it, or until Ctrl-C",
+                file=sys.stderr,
+            )
             for _ in range(0, LOG_S, POLL_S):
                 self.sleep(POLL_S)
                 if words := last_words(seen.run, attempt=seen.attempt):
                     return words
         except BootstrapError as error:
             print(f"note: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            pass  # who follows has waited long enough; what is known of the failure is said
         return None
 
 
@@ -117,6 +122,16 @@ def observe(run: Run, architecture: Architecture) -> Moment:
 
 def _lost(run: Run, error: BootstrapError) -> BootstrapError:
     return BootstrapError(f"run {run.id} goes on, and is lost sight of: {error}", f"with credentials that are good, {run.follow}")
+
+
+def _cancel(run: Run) -> None:
+    """Asks for the run's end, which may have come while who follows it was asked; how it ended is then told as of any run."""
+    try:
+        cancel(run)
+    except BootstrapError as error:
+        if look(run).state not in (*ENDS, CANCELLING):
+            raise
+        print(f"note: {error}", file=sys.stderr)
 
 
 def wants_to_cancel(run: Run) -> bool:

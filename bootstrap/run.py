@@ -18,6 +18,7 @@ from job.submission import Deployment, values_of
 
 SUCCESS = "SUCCESS"
 ENDS = (SUCCESS, "FAILED", "CANCELLED")
+CANCELLING = "CANCELLING"
 ID = r"[0-9a-z]{16}"
 
 

@@ -39,6 +39,10 @@ def follower(sleep: Callable[[float], None], stream: Any = None) -> Follower:
     return Follower(Lines(stream or io.StringIO()), sleep)
 
 
+def unwanted(_seconds: float) -> None:
+    raise AssertionError("nobody was to wait")
+
+
 def log(run: Run, text: str, *, place: str = "SPARK_DRIVER/stdout.gz") -> None:
     put(f"{run.logs.key}/{place}", gzip.compress(text.encode()))
 
@@ -272,7 +276,10 @@ def test_a_log_that_comes_late_is_waited_for_and_that_is_said(
 
     with pytest.raises(BootstrapError, match="FAILED: late"):
         follower(sleep).follow(run)
-    assert capsys.readouterr().err == f"note: run {run.id} FAILED; its driver's log is on its way, and this waits {LOG_S} s for it\n"
+    assert (
+        capsys.readouterr().err
+        == f"note: run {run.id} FAILED; its driver's log is on its way; this waits {LOG_S} s for it, or until Ctrl-C\n"
+    )
 
 
 @pytest.mark.parametrize(("started", "logged"), [(False, LOGGED), (True, {}), (True, {"s3MonitoringConfiguration": {}})])
@@ -289,7 +296,7 @@ def test_a_log_that_cannot_come_is_not_waited_for(
         if written:
             log(run, written)
         with pytest.raises(BootstrapError, match="FAILED: all the same" if written else "gives no reason"):
-            follower(interrupted).follow(run)
+            follower(unwanted).follow(run)
 
 
 def test_a_log_that_may_not_be_read_hides_no_reason(
@@ -305,7 +312,7 @@ def test_a_log_that_may_not_be_read_hides_no_reason(
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
     with pytest.raises(BootstrapError, match="FAILED: ExitCode: 1"):
-        follower(interrupted).follow(run)
+        follower(unwanted).follow(run)
     assert capsys.readouterr().err.startswith(f"note: reading {run.logs}: AccessDenied")
 
 
@@ -317,7 +324,7 @@ def test_of_a_log_that_is_damaged_what_is_whole_is_shown(deployment: Deployment,
     put(f"{run.logs.key}/SPARK_DRIVER/stdout.gz", spoil(whole))
     put(f"{run.logs.key}/SPARK_DRIVER/stderr.gz", gzip.compress(b"error: the reason\n"))
     with pytest.raises(BootstrapError, match="FAILED: the reason") as failed:
-        follower(interrupted).follow(run)
+        follower(unwanted).follow(run)
     assert any(re.fullmatch(r"line \d+ of the log", line) for line in failed.value.lines) == spoil(whole).startswith(b"\x1f")
 
 
@@ -355,6 +362,54 @@ def test_on_a_terminal_an_interrupt_asks_whether_the_run_is_to_be_cancelled(
         follower(interrupted).follow(run)
     assert "c and Enter cancel it" in sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert runs(deployment)[-1].state == end
+
+
+def refusing_to_cancel(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    answer = botocore.client.BaseClient._make_api_call
+
+    def call(client: Any, operation: str, parameters: Any) -> Any:
+        return (refusing(code) if operation == "CancelJobRun" else answer)(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+@pytest.mark.parametrize(("end", "details"), [("SUCCESS", ""), ("FAILED", "out of memory"), ("CANCELLED", "by another")])
+def test_a_run_that_ends_while_who_follows_it_is_asked_is_told_of_as_any_other(
+    deployment: Deployment, end: str, details: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, become = submitted(deployment), becoming(deployment, end, details=details)
+
+    def wants_to_cancel(_run: Run) -> bool:
+        become(0)
+        return True
+
+    refusing_to_cancel(monkeypatch, "ValidationException")  # as EMR Serverless does then, and moto does not
+    monkeypatch.setattr(follow, "wants_to_cancel", wants_to_cancel)
+    if end == "SUCCESS":
+        follower(interrupted).follow(run)
+    else:
+        with pytest.raises(BootstrapError, match=f"run {run.id} {end}: {details}"):
+            follower(interrupted).follow(run)
+    assert capsys.readouterr().err.startswith(f"note: cancelling run {run.id}: ")
+
+
+def test_a_run_that_cannot_be_cancelled_and_goes_on_is_said_to(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = submitted(deployment)
+    refusing_to_cancel(monkeypatch, "AccessDeniedException")
+    monkeypatch.setattr(follow, "wants_to_cancel", lambda _run: True)
+    with pytest.raises(BootstrapError, match=f"cancelling run {run.id}: AccessDeniedException"):
+        follower(interrupted).follow(run)
+
+
+def test_an_interrupt_while_a_failed_run_s_log_is_waited_for_ends_the_waiting_only(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "FAILED"
+    runs(deployment)[-1].state_details = "ExitCode: 1"
+    driven(monkeypatch)
+    with pytest.raises(BootstrapError, match="FAILED: ExitCode: 1"):
+        follower(interrupted).follow(run)
 
 
 # --- what it survives -----------------------------------------------------------------------------------------------
