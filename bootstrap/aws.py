@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 from s3transfer import exceptions as transfer
 
 from bootstrap.errors import BootstrapError
@@ -55,13 +56,18 @@ class Unreachable(BootstrapError):
 
 
 def client(service: str, *, region: str | None, connections: int = 10) -> Any:
-    """A boto3 client that retries. connections: requests at once.
+    """A boto3 client that retries. connections: requests at once. BootstrapError for an endpoint that is none.
 
     region None is that of AWS_REGION, as in AWS' other tools, which boto3 itself does not read; else of AWS_DEFAULT_REGION or the profile.
     """
     retries = {"mode": "standard", "total_max_attempts": RETRIES}
     region = region or os.environ.get("AWS_REGION") or None
-    return boto3.client(service, region_name=region, config=Config(retries=retries, max_pool_connections=connections))
+    try:
+        return boto3.client(service, region_name=region, config=Config(retries=retries, max_pool_connections=connections))
+    except boto.BotoCoreError:  # some of which are ValueErrors as well
+        raise
+    except ValueError as error:
+        raise BootstrapError(_line(str(error)), "AWS_ENDPOINT_URL begins with https:// or http://") from error
 
 
 def look_for_new_credentials() -> bool:
@@ -97,6 +103,13 @@ def foreseen(doing: str) -> Iterator[None]:
         raise Unreachable(f"{doing}: broken off: {_line(str(why))}", "try again; is the network there?") from error
     except boto.BotoCoreError as error:
         raise BootstrapError(f"{doing}: {_line(str(error))}", "is the network there, and is the region's name right?") from error
+    except ResponseParserError as error:  # no kind of boto3's own, and with all of the answer in its words
+        raise not_of_aws(doing) from error
+
+
+def not_of_aws(doing: str) -> BootstrapError:
+    """For an answer that has not the shape of AWS' own."""
+    return BootstrapError(f"{doing}: the answer is none of AWS'", "does a proxy ask for a login, or AWS_ENDPOINT_URL name another server?")
 
 
 def _kind(code: str) -> type[BootstrapError]:

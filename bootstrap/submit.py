@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from bootstrap.aws import client, foreseen
+from bootstrap.aws import client, foreseen, not_of_aws
 from bootstrap.errors import BootstrapError, UsageError
 from bootstrap.locations import locations_in
 from bootstrap.run import Run
@@ -60,9 +60,11 @@ def find_deployment(environment: str, *, region: str | None) -> Deployment:
     check_environment(environment)
     name = parameter_name(environment)
     with foreseen(f"reading {name}"):
-        text = str(client("ssm", region=region).get_parameter(Name=name)["Parameter"]["Value"])
+        said = client("ssm", region=region).get_parameter(Name=name)
+    if "Parameter" not in said:  # botocore makes that of a page with 200
+        raise not_of_aws(f"reading {name}")
     try:
-        return Deployment.from_json(text)
+        return Deployment.from_json(str(said["Parameter"]["Value"]))
     except ValueError as error:
         raise BootstrapError(f"{name}: {error}", "deploy the environment again, with this version") from error
 

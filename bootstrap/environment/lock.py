@@ -41,7 +41,10 @@ class Locked:
 
 def read_lock(file: Path) -> tuple[Locked, ...]:
     """The packages of a lock file, in its order; BootstrapError names the first line that cannot go to executors."""
-    joined = file.read_text().replace("\\\n", " ")
+    try:
+        joined = file.read_text("utf-8").replace("\\\n", " ")
+    except UnicodeDecodeError as error:
+        raise BootstrapError(f"{file} is no lock file: it is no text", HINT) from error
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
     packages = tuple(_locked(line) for line in lines if line)
     if not packages:

@@ -89,6 +89,12 @@ def test_a_package_without_a_digest_is_refused(tmp_path: Path) -> None:
         read_lock(lock(tmp_path, "numpy==2.4"))
 
 
+def test_a_lock_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lock.txt").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(BootstrapError, match=r"lock\.txt is no lock file: it is no text"):
+        read_lock(tmp_path / "lock.txt")
+
+
 def test_an_empty_lock_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BootstrapError, match="locks no package"):
         read_lock(lock(tmp_path, "# nothing"))

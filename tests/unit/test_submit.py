@@ -7,12 +7,16 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import botocore.client
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.httpsession import URLLib3Session
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.emrserverless.models import emrserverless_backends
 
@@ -193,6 +197,47 @@ def test_a_profile_that_is_not_there_is_named_and_where_its_name_comes_from(
     problem, hint = capsys.readouterr().err.splitlines()
     assert "(nobody) could not be found" in problem
     assert "AWS_PROFILE" in hint
+
+
+@pytest.fixture
+def somebody(no_way_to_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Credentials, and no AWS, nor moto's."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
+@pytest.mark.usefixtures("somebody")
+@pytest.mark.parametrize("argv", [ARGV, ["stage", "docs", "s3://bucket/images/"]])
+def test_an_endpoint_without_its_scheme_is_one_line(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
+    assert main(argv) == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "error: Invalid endpoint: localhost:4566",
+        "hint: AWS_ENDPOINT_URL begins with https:// or http://",
+    ]
+
+
+class Page:
+    """A body of HTML, as urllib3 has it."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield b"<html><body>Please log in<br></body></html>"
+
+
+@pytest.mark.usefixtures("somebody")
+@pytest.mark.parametrize("argv", [["runs", *HERE], ["doctor", *HERE]])
+def test_a_page_that_a_proxy_answers_with_is_one_line(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(URLLib3Session, "send", lambda _, request: AWSResponse(request.url, 200, {"Content-Type": "text/html"}, Page()))
+    assert main(argv) == 1
+    said = capsys.readouterr()
+    assert "the answer is none of AWS'" in said.out + said.err
+    assert "does a proxy ask for a login" in said.out + said.err
+    assert "html" not in said.out + said.err
 
 
 @pytest.mark.usefixtures("aws")
