@@ -81,10 +81,23 @@ def _claim(folder: Path, results: Location, objects: Sequence[Object]) -> Path:
         (half / CLAIM).write_text(claim)
     elif not (half / CLAIM).is_file() or (half / CLAIM).read_text() != claim:
         raise BootstrapError(f"{folder} holds half of another fetch", f"remove {half}, or name a new folder")
-    for each in folder.iterdir():  # it was broken off while it published
-        if each != half:
-            each.rename(half / each.name)
+    for each in _published(folder, half, objects):
+        each.rename(half / each.name)
     return half
+
+
+def _published(folder: Path, half: Path, objects: Sequence[Object]) -> list[Path]:
+    """What lies beside `half` of a fetch that was broken off while it published: whole, and no longer in there. All else is refused."""
+    beside = [each for each in folder.iterdir() if each != half]
+    for each in beside:
+        wanted = {it.name: it for it in objects if it.name.partition("/")[0] == each.name}
+        files = [file for file in (each, *each.rglob("*")) if not file.is_dir()]
+        found = {file.relative_to(folder).as_posix() for file in files}
+        if not found or found != wanted.keys() or not all(_is_there(folder / name, wanted[name]) for name in found):
+            raise BootstrapError(f"{each} is no part of these results", f"take it out of {folder}, or name a new folder")
+        if (half / each.name).exists():
+            raise BootstrapError(f"{each} is there twice, in {half} too", f"take it out of {folder}, or name a new folder")
+    return beside
 
 
 def _is_there(file: Path, wanted: Object) -> bool:

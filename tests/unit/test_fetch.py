@@ -146,6 +146,55 @@ def test_a_fetch_that_is_killed_while_it_publishes_goes_on(
     assert shown(out) == shown(local)
 
 
+@pytest.mark.parametrize("mine", ["notes.txt", "notes/a.txt", "empty/", "summary.json", "features/notes.txt"])
+@pytest.mark.parametrize("moved", [None, 0, 3], ids=["while it fetched", "before it published", "while it published"])
+def test_what_somebody_puts_beside_half_a_fetch_is_refused_and_left_alone(
+    seen: Seen, tmp_path: Path, mine: str, moved: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also under a name of the results, whether that has come yet or not."""
+    out, rename, left = tmp_path / "out", Path.rename, iter(range(moved or 0))
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.parent == out and next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        if moved is None:
+            breaking_off(patch, after=4)
+        else:
+            patch.setattr(Path, "rename", killed)
+        with pytest.raises(OSError, match="No space"):
+            fetch(seen, out)
+    if mine.endswith("/"):
+        (out / mine).mkdir()
+    else:
+        (out / mine).parent.mkdir(exist_ok=True)
+        (out / mine).write_text("mine")
+    before = shown(out)
+    with pytest.raises(BootstrapError, match=str(out / mine.partition("/")[0])):
+        fetch(seen, out)
+    assert shown(out) == before
+
+
+def interrupted(_folder: Path) -> Rows:
+    raise KeyboardInterrupt
+
+
+def test_a_name_of_the_results_that_is_there_twice_is_refused(
+    seen: Seen, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of one's own, which may be another file of the same size."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(fetching, "verify_results", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(seen, out)
+    (out / "summary.json").write_bytes(bytes(len((local / "summary.json").read_bytes())))
+    with pytest.raises(BootstrapError, match="is there twice"):
+        fetch(seen, out)
+
+
 def test_half_of_another_fetch_is_refused(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         breaking_off(patch, after=1)
