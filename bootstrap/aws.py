@@ -35,16 +35,31 @@ HINTS = {
 }
 
 
+MISSING = ("ResourceNotFound",)
 DENIED = ("AccessDenied", "403", "Forbidden", "UnauthorizedOperation")
 EXPIRED = ("ExpiredToken", "RequestExpired", "400")
 BUSY = ("Throttling", "TooManyRequests", "SlowDown", "ServiceUnavailable", "InternalServer", "InternalError")
 # Of downloads in parts: the network, or the object, was another one halfway. They are no kinds of boto3's own
 BROKEN_OFF = (transfer.RetriesExceededError, transfer.S3DownloadFailedError, transfer.S3ValidationError)
+HINTS_OF_FILES = {
+    boto.ProfileNotFound: "AWS_PROFILE names it; aws configure list-profiles has those that there are",
+    boto.PartialCredentialsError: "key id and secret go together, in a file or in the environment; or name another profile by AWS_PROFILE",
+    boto.ConfigParseError: "mend that file, or name another by AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE",
+}
+UNREADABLE = tuple(HINTS_OF_FILES)
 NO_RENEWAL = (boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError, boto.SSOTokenLoadError, boto.CredentialRetrievalError)
 
 
 class Denied(BootstrapError):
     """AWS knows who asks, and does not let them."""
+
+
+class Missing(BootstrapError):
+    """AWS has no such thing."""
+
+
+class Unreadable(BootstrapError):
+    """The files or variables that say who asks, and where, are incomplete or broken."""
 
 
 class Expired(BootstrapError):
@@ -79,7 +94,7 @@ def look_for_new_credentials() -> bool:
 
 @contextmanager
 def foreseen(doing: str) -> Iterator[None]:
-    """What AWS refuses inside, as a BootstrapError that says what was being done: Denied, Expired, Unreachable or another."""
+    """What AWS refuses inside, as a BootstrapError that says what was being done, of one of the kinds above where it is one."""
     try:
         yield
     except boto.ClientError as error:
@@ -88,10 +103,9 @@ def foreseen(doing: str) -> Iterator[None]:
         raise _kind(code)(f"{doing}: {code}{f': {_line(message)}' if message else ''}", hint) from error
     except boto.NoCredentialsError as error:
         raise BootstrapError(f"{doing}: no AWS credentials", "aws configure sso, or set AWS_PROFILE") from error
-    except boto.ProfileNotFound as error:
-        raise BootstrapError(
-            f"{doing}: {_line(str(error))}", "AWS_PROFILE names it; aws configure list-profiles has those that there are"
-        ) from error
+    except UNREADABLE as error:
+        hint = next(hint for kind, hint in HINTS_OF_FILES.items() if isinstance(error, kind))
+        raise Unreadable(f"{doing}: {_line(str(error))}", hint) from error
     except boto.NoRegionError as error:
         raise BootstrapError(f"{doing}: no region", "--region, or set AWS_REGION") from error
     except NO_RENEWAL as error:
@@ -113,7 +127,7 @@ def not_of_aws(doing: str) -> BootstrapError:
 
 
 def _kind(code: str) -> type[BootstrapError]:
-    kinds = {DENIED: Denied, EXPIRED: Expired, BUSY: Unreachable}
+    kinds = {MISSING: Missing, DENIED: Denied, EXPIRED: Expired, BUSY: Unreachable}
     return next((kind for codes, kind in kinds.items() if code.startswith(codes)), BootstrapError)
 
 

@@ -122,6 +122,8 @@ def _cost(flags: argparse.Namespace) -> None:
 
     seen = _seen(flags)
     bill = bill_of(seen, architecture=architecture_of(seen.run.deployment))
+    if not bill.items:
+        print(f"note: run {seen.run.id} is {seen.state} and had no workers: nothing is billed", file=sys.stderr)
     if flags.json:
         items = [asdict(item) for item in bill.items]
         print_json(

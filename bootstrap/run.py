@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bootstrap.aws import client, foreseen
+from bootstrap.aws import Missing, client, foreseen
 from bootstrap.costs import Usage
 from bootstrap.errors import BootstrapError
 from bootstrap.locations import Location, locations_in
@@ -78,6 +79,11 @@ class Seen:
         return self.state in ENDS
 
     @property
+    def had_no_workers(self) -> bool:
+        """It has ended before any came."""
+        return self.state in ("FAILED", "CANCELLED") and self.started is None and self.attempt == 1
+
+    @property
     def seconds(self) -> float | None:
         """From its first worker to its end; None while there is either not."""
         return (self.ended - self.started).total_seconds() if self.ended and self.started else None
@@ -102,9 +108,10 @@ class Listed:
 
 
 def find_run(deployment: Deployment, wanted: str) -> Run:
-    """The run of that id, or the latest of that name. BootstrapError where there is none."""
+    """The run of that id, or the latest of that name, which may look like an id. BootstrapError where there is none."""
     if re.fullmatch(ID, wanted):
-        return Run(deployment, wanted)
+        with suppress(Missing):
+            return look(Run(deployment, wanted)).run
     for listed in list_runs(deployment):
         if listed.name == wanted:
             return listed.run

@@ -26,12 +26,13 @@ class Bill:
 
 
 def bill_of(seen: Seen, *, architecture: Architecture) -> Bill:
-    """By billedResourceUtilization. BootstrapError where that is not there yet, or no price is known."""
-    if seen.billed is None:
+    """By billedResourceUtilization; empty where there were no workers. BootstrapError where it is not there yet, or no price is known."""
+    if seen.billed is None and not seen.had_no_workers:
         when = "comes some minutes after its end" if seen.has_ended else "comes when it has ended"
         raise BootstrapError(f"run {seen.run.id} is {seen.state}: what it is billed for {when}", seen.run.follow)
     prices = prices_in(seen.run.deployment.region)
-    return Bill(tuple(computing(seen.billed, prices, architecture=architecture)), prices.source)
+    items = computing(seen.billed, prices, architecture=architecture) if seen.billed else ()
+    return Bill(tuple(items), prices.source)
 
 
 def usd_so_far(seen: Seen, *, architecture: Architecture, now: datetime | None = None) -> float | None:

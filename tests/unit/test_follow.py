@@ -482,4 +482,4 @@ def test_a_run_that_there_never_was_is_one_line(deployment: Deployment, capsys: 
         "hint: python -m bootstrap runs --environment dev",
     ]
     assert main(["follow", "0" * 16, *HERE]) == 1
-    assert "ResourceNotFoundException" in capsys.readouterr().err
+    assert f"dev has had no run named '{'0' * 16}'" in capsys.readouterr().err

@@ -57,6 +57,28 @@ def test_what_is_not_billed_yet_is_said_to_be_so(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("state", ["CANCELLED", "FAILED"])
+def test_a_run_that_had_no_workers_costs_nothing(deployment: Deployment, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no bill to wait for."""
+    run = submitted(deployment)
+    runs(deployment)[-1].state = state
+    assert main(["cost", run.id, *HERE, "--json"]) == main(["cost", run.id, *HERE]) == 0
+    said = capsys.readouterr()
+    assert '"usd": 0' in said.out
+    assert "$0.0000" in said.out
+    assert said.err == f"note: run {run.id} is {state} and had no workers: nothing is billed\n" * 2
+
+
+def test_a_run_that_had_workers_in_an_earlier_attempt_is_waited_for(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = submitted(deployment)
+    runs(deployment)[-1].state = "CANCELLED"
+    retried(monkeypatch, "lost")
+    assert main(["cost", run.id, *HERE]) == 1
+    assert "comes some minutes after its end" in capsys.readouterr().err
+
+
 def test_the_cost_of_a_run_that_was_tried_again_says_what_it_rests_on(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,3 +191,8 @@ def test_all_pages_of_the_list_are_read(deployment: Deployment, monkeypatch: pyt
 def test_a_limit_that_is_none_is_a_wrong_command_line(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", *HERE, f"--limit={limit}"]) == 2
     assert "--limit" in capsys.readouterr().err
+
+
+def test_a_name_may_look_like_an_id(deployment: Deployment) -> None:
+    run = submitted(deployment, "nightly202610071")
+    assert find_run(deployment, "nightly202610071") == run

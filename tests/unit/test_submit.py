@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -197,6 +198,37 @@ def test_a_profile_that_is_not_there_is_named_and_where_its_name_comes_from(
     problem, hint = capsys.readouterr().err.splitlines()
     assert "(nobody) could not be found" in problem
     assert "AWS_PROFILE" in hint
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "hint"),
+    [
+        ("[default]\naws_access_key_id = a\n", "missing: aws_secret_access_key", "go together"),
+        ("[default\nfoo\n", "Unable to parse config file", "mend that file"),
+    ],
+)
+@pytest.mark.parametrize("region", [["--region", REGION], []])
+def test_credentials_in_a_file_that_is_broken_are_not_taken_for_the_network_nor_for_the_region(
+    written: str,
+    said: str,
+    hint: str,
+    region: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "credentials").write_text(written)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert main(["runs", "--environment", "dev", *region]) == 1
+    problem, what_to_do = capsys.readouterr().err.splitlines()
+    assert said in problem
+    assert hint in what_to_do
+    assert main(["doctor", "--environment", "dev", *region, "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert findings["credentials"]["state"] == "fail"
+    assert said in findings["credentials"]["found"]
+    assert findings["region"]["state"] == "warn"
 
 
 @pytest.fixture
