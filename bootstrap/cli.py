@@ -18,7 +18,7 @@ from bootstrap.forecast import add_forecast
 from bootstrap.operate import add_runs_verbs
 from job.contract import ENVIRONMENT_ARCHIVE, FLATBUFFER
 from job.releases import DEFAULT_RELEASE, release_of
-from job.unread import until_unread
+from job.unread import is_unread, until_unread
 
 HINT_TARGET = "what the application has, by infra/environments.toml; make environment ENV=dev looks it up"
 
@@ -35,9 +35,9 @@ def _main(argv: Sequence[str] | None) -> int:
         print(end="", flush=True)  # what cannot be written is said
     except BootstrapError as error:
         return _complain(error)
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if is_unread(error):
+            raise
         return _complain(refused_by_system(error))
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)

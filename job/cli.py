@@ -14,7 +14,7 @@ from job.errors import Interrupted, JobError, UsageError
 from job.sources.listing import ImageSource
 from job.sources.readers import location_of, printable
 from job.storage import Place, S3Path, place_of
-from job.unread import until_unread
+from job.unread import is_unread, until_unread
 
 EXAMPLES = """\
 examples:
@@ -43,9 +43,9 @@ def _main(argv: Sequence[str] | None, run: Callable[[Command], None]) -> int:
         print(end="", flush=True)  # what cannot be written is said
     except JobError as error:
         return _complain(str(error), error.hint, error.exit_code)
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if is_unread(error):
+            raise
         return _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "", 1)
     except Interrupted as interrupted:
         return _complain("interrupted; nothing half-written is left", GOES_ON, interrupted.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -18,8 +19,23 @@ def until_unread(act: Callable[[], int]) -> int:
     except BrokenPipeError:
         return UNREAD
     finally:
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it is closed
+        for stream in _open_streams():
             _end(stream)
+
+
+def is_unread(error: OSError) -> bool:
+    """It is our output that broke, and not one of the connections that a command has."""
+    return isinstance(error, BrokenPipeError) and any(map(_has_no_reader, _open_streams()))
+
+
+def _open_streams() -> list[TextIO]:
+    return [stream for stream in (sys.stdout, sys.stderr) if stream]  # None where it is closed
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _end(stream: TextIO) -> None:

@@ -465,6 +465,11 @@ def test_a_disk_that_refuses_is_one_line_with_the_file(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "error: Permission denied: /out/features\n"
 
 
+def test_a_connection_that_breaks_is_not_taken_for_output_that_nobody_reads(capfd: pytest.CaptureFixture[str]) -> None:
+    assert ending(BrokenPipeError(32, "Broken pipe")) == 1
+    assert capfd.readouterr().err == "error: Broken pipe\n"
+
+
 @pytest.mark.parametrize(("error", "code"), [(Interrupted(2), 130), (Interrupted(15), 143), (KeyboardInterrupt(), 130)])
 def test_an_interrupted_run_ends_with_the_code_of_its_signal(capsys: pytest.CaptureFixture[str], error: BaseException, code: int) -> None:
     assert ending(error) == code
