@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import cast
@@ -67,7 +68,7 @@ def open_features(folder: Place) -> FeatureSet:
         fullest, schema = files[place], footers[place].schema.to_arrow_schema()
         if not {"path", "label", "features"} <= set(schema.names):
             raise BadFeatures(f"{fullest} has the columns {', '.join(schema.names)}; wanted path, label and features")
-        with fetched(fullest) as here:
+        with naming_damage(fullest), fetched(fullest) as here:
             first = next(pq.ParquetFile(here).iter_batches(1), None)
     except pa.ArrowInvalid as error:
         raise BadFeatures(f"{folder} is no Parquet dataset: {str(error).splitlines()[0]}") from error
@@ -120,13 +121,19 @@ def open_others(folders: Iterable[Place], features: FeatureSet, *, only: frozens
 
 def read_features(file: Place) -> pa.Table:
     """Place, label and features of one file's rows. BadFeatures where the file is damaged."""
+    with naming_damage(file), fetched(file) as here:
+        return pq.read_table(here, columns=["path", "label", "features"], partitioning=None)
+
+
+@contextmanager
+def naming_damage(file: Place) -> Iterator[None]:
+    """BadFeatures where what is read inside shows that the file is damaged."""
     try:
-        with fetched(file) as here:
-            return pq.read_table(here, columns=["path", "label", "features"], partitioning=None)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         if not is_damage(error):
             raise
-        hint = "remove it and run again: its images are done again"
+        hint = "remove it and featurize again: its images are done again"
         raise BadFeatures(f"{file} is damaged: {str(error).splitlines()[0]}", hint) from error
 
 

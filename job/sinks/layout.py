@@ -102,16 +102,18 @@ class Results:
         """
         existed = self.root.is_dir()
         self.root.mkdir(parents=True, exist_ok=True)
-        with self._claimed() as staging:
-            try:
-                yield staging
-            finally:
-                _remove(staging)
-                if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
-                    self.forget_unfinished()
-                if not existed:
-                    with suppress(OSError):  # not empty: the run left results
-                        self.root.rmdir()
+        try:
+            with self._claimed() as staging:
+                try:
+                    yield staging
+                finally:
+                    _remove(staging)
+                    if not any((self.root / UNFINISHED).rglob("part-*.parquet")):
+                        self.forget_unfinished()
+        finally:
+            if not existed:
+                with suppress(OSError):  # not empty: the run left results
+                    self.root.rmdir()
 
     @contextmanager
     def _claimed(self) -> Iterator[Path]:
@@ -121,18 +123,25 @@ class Results:
         self._remove_orphans()
         mine = self.root / f"{STAGING}-{_token()}"
         mine.mkdir()
-        with signed(mine / OWNER):
-            try:
-                mine.rename(staging)
-            except OSError as error:
-                shutil.rmtree(mine)
-                owner = _owner(staging)
-                raise ResultsExist(
-                    f"another run is writing to {self.root}: "
-                    f"{f'process {owner.process} on {owner.host}' if owner else 'an unknown process'}",
-                    f"wait for it, give another --results, or remove {staging} if that run is dead",
-                ) from error
-            yield staging
+        try:
+            with signed(mine / OWNER):
+                try:
+                    mine.rename(staging)
+                except OSError as error:
+                    raise self._refused(staging) from error
+                yield staging
+        finally:
+            # Once more, as NFS keeps a file that is removed while it is open, and so its folder
+            shutil.rmtree(mine, ignore_errors=True)
+            with suppress(OSError):  # not there, or another run's by now, and not empty
+                staging.rmdir()
+
+    def _refused(self, staging: Path) -> ResultsExist:
+        owner = _owner(staging)
+        return ResultsExist(
+            f"another run is writing to {self.root}: {f'process {owner.process} on {owner.host}' if owner else 'an unknown process'}",
+            f"wait for it, give another --results, or remove {staging} if that run is dead",
+        )
 
     def _remove_dead(self, staging: Path) -> None:
         owner = _dead_owner(staging)

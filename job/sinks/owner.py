@@ -57,10 +57,10 @@ def signed(file: Path) -> Iterator[None]:
     """Writes this process into a new file, and holds that until the block ends, or the process, however it does: flock(2)."""
     me = Owner.me()
     with file.open("w") as sign:
-        sign.write(f"{me.process} {me.began} {me.host}\n")
-        sign.flush()
         with suppress(OSError):  # a file system that has no such locks
             fcntl.flock(sign, fcntl.LOCK_EX)
+        sign.write(f"{me.process} {me.began} {me.host}\n")  # only now: who reads it finds it held
+        sign.flush()
         yield
 
 
@@ -77,13 +77,17 @@ def is_held(file: Path) -> bool:
 
 
 def space() -> str:
-    """The machine, hashed as machine-id(5) asks, and the namespace of its processes."""
-    machine, found = b"", ""
-    with suppress(OSError):
-        machine = MACHINE.read_bytes()
+    """The machine, hashed as machine-id(5) asks, and the namespace of its processes. Of an image without an id, the machine's boot."""
+    found = ""
     with suppress(OSError):
         found = os.readlink(SPACE)
-    return f"{blake2b(machine, digest_size=4, key=b'verger').hexdigest()}-{found}"
+    return f"{blake2b(_read(MACHINE) or _read(BOOT), digest_size=4, key=b'verger').hexdigest()}-{found}"
+
+
+def _read(file: Path) -> bytes:
+    with suppress(OSError):
+        return file.read_bytes()
+    return b""
 
 
 def began(process: int) -> str | None:

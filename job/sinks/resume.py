@@ -26,6 +26,7 @@ from pyspark import SparkContext
 from job.ahead import ahead
 from job.contract import FEATURES, FEATURIZE_CARD, MOMENTS, PCA
 from job.errors import RowsLost
+from job.pca.dataset import naming_damage
 from job.pca.kept import read_index
 from job.sinks import tables
 from job.sinks.earlier import KEY, Index, Keys, Ordinals, by_file, keys_of, without_unreadable
@@ -90,8 +91,8 @@ class Before:
         unfinished = [file for file in reversed(_parts(root / UNFINISHED, deep=True)) if file.parent.name in ROWS]
         published = [file for name in ROWS for file in _parts(root / name)]
         few = 0 < len(unfinished) + len(published) <= FEW_FILES
-        whole = (root / FEATURES / FEATURIZE_CARD).is_file()
-        return cls(unfinished, published, whole, monotonic() + HERE_S if few else 0.0)
+        has_card = (root / FEATURES / FEATURIZE_CARD).is_file()
+        return cls(unfinished, published, has_card, monotonic() + HERE_S if few else 0.0)
 
     @property
     def files(self) -> list[Place]:
@@ -231,7 +232,9 @@ def _key_columns(file: Place, *, settings: str) -> pa.Table | None:
             parquet = pq.ParquetFile(source, pre_buffer=False)
             if tables.settings_in(parquet.schema_arrow) != settings:
                 return None
-            return parquet.read([name for name in KEY_COLUMNS if name in parquet.schema_arrow.names])
+            rows = parquet.read([name for name in KEY_COLUMNS if name in parquet.schema_arrow.names])
+            rows.validate(full=True)  # that text is text
+            return rows
     except (pa.ArrowInvalid, OSError) as error:
         if not is_damage(error):
             raise
@@ -276,7 +279,7 @@ def _write_alive(task: tuple[int, Place], *, known: _Known, marks: tuple[str, ..
     here = slice(known.bounds[index], known.bounds[index + 1])
     marked = _marked(marks, rows=known.rows)[here]
     alive = _index(known.keys, rows=known.rows).first[here] & ~marked if known.keep_removed else marked
-    with fetched(file) as copy:
+    with naming_damage(file), fetched(file) as copy:
         rows = pq.read_table(copy, partitioning=None).filter(pa.array(alive))
     tables.write_table(rows, file=part(staged, file.parent.name, index, of=KEPT), settings=settings)
     return _tally_of(rows)

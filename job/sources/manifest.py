@@ -41,16 +41,15 @@ def resolve(path: str | None, *, folder: str) -> str:
     """The path that a manifest in `folder` means. UsageError where it means none."""
     if not path:
         raise UsageError(f"the path is {'null' if path is None else 'empty'}", "each row names an image")
-    if "\0" in path:
-        raise UsageError(f"{path!r} holds a NUL, as no file's name does", "each row names an image")
     if is_s3(path):
         bucket, _, key = path.partition("://")[2].partition("/")
         if not (BUCKET.fullmatch(bucket) and key):
             raise UsageError(f"{printable(path)} names no object of a bucket", "an image in S3 is s3://bucket/key")
         return f"s3://{bucket}/{key}"
-    if "://" in path:
-        return local_path(path)
-    return path if path.startswith("/") else f"{folder}/{path}"
+    found = local_path(path) if "://" in path else path if path.startswith("/") else f"{folder}/{path}"
+    if "\0" in found:
+        raise UsageError(f"{path!r} holds a NUL, as no file's name does", "each row names an image")
+    return found
 
 
 def _looked_up(path: str, modified: int | None) -> tuple[int, int | None]:

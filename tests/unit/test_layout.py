@@ -17,7 +17,7 @@ import pytest
 
 from job import contract
 from job.errors import ResultsExist
-from job.sinks import owner
+from job.sinks import layout, owner
 from job.sinks.layout import ORDER, OWNER, STAGING, Results
 from job.sinks.owner import Owner
 from tests.conftest import lacking
@@ -298,6 +298,37 @@ def test_a_run_whose_number_is_none_of_ours_is_not_taken_for_dead_while_it_runs(
         process.wait()
     publish(results, *PAIR)
     assert sorted(file.name for file in results.root.iterdir()) == sorted(PAIR)
+
+
+def test_a_lock_goes_where_a_file_that_is_open_cannot_as_on_nfs(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets another name, and stays in its folder until it is closed."""
+    unlink, held = os.unlink, set[int]()
+
+    def unlink_there(name: str, *, dir_fd: int | None = None) -> None:
+        if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino in held:
+            os.rename(name, ".nfs1", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            unlink(name, dir_fd=dir_fd)
+
+    @contextmanager
+    def signed_there(file: Path) -> Iterator[None]:
+        try:
+            with owner.signed(file):
+                held.add(inode := file.stat().st_ino)
+                yield
+        finally:
+            held.remove(inode)
+            for left in results.root.glob("*/.nfs1"):
+                if left.stat().st_ino == inode:
+                    unlink(left)
+
+    monkeypatch.setattr(os, "unlink", unlink_there)
+    monkeypatch.setattr(layout, "signed", signed_there)
+    with results.staging():
+        with pytest.raises(ResultsExist, match="another run"), results.staging():
+            pass
+        assert [entry.name for entry in results.root.iterdir()] == [STAGING]
+    assert not results.root.exists()
 
 
 def test_who_has_it_is_the_last_that_goes(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:

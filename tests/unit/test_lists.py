@@ -307,6 +307,7 @@ def test_a_bad_manifest_in_s3_is_one_clear_line(bucket: S3Path, name: str) -> No
         ("s3://bucket/", "s3://bucket/ names no object of a bucket"),
         ("s3://Bad_Bucket!/a.jpg", "Bad_Bucket!/a.jpg names no object of a bucket"),
         ("/a\0b.jpg", r"'/a\\x00b.jpg' holds a NUL"),
+        ("file:///a%00b.jpg", r"a%00b.jpg' holds a NUL"),
         ("https://x/a.jpg", "https:// is not supported"),
     ],
 )
