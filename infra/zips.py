@@ -27,7 +27,10 @@ def zip_files(files: list[Path], *, base: Path, out: Path) -> Path:
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """A file to write to, which becomes `file` at the end: whole, or not at all. Two commands may write it at once."""
+    """A file to write to, which becomes `file` at the end: whole, or not at all. Two commands may write it at once.
+
+    `whole` of job.storage does so as well, but of the job the stacks see only its contract.
+    """
     half = file.with_name(f"_{file.name}-{uuid4().hex[:8]}")
     try:
         yield half

@@ -91,6 +91,13 @@ def test_stacks_of_an_environment_are_protected_where_it_says_so(assembly, envir
     assert len(found) == 3
 
 
+def test_prod_is_protected_and_dev_is_disposable():
+    """Of those that are deployed: whoever takes the protection off prod is to mean it."""
+    dev, prod = load_environments()["dev"], load_environments()["prod"]
+    assert (dev.disposable, dev.termination_protection) == (True, False)
+    assert (prod.disposable, prod.termination_protection) == (False, True)
+
+
 def test_no_template_names_a_partition_a_region_or_an_account(assembly):
     """Service principals end in amazonaws.com in every partition; GitHub's audience is a name that AWS chose."""
     text = json.dumps(assembly.account.templates)

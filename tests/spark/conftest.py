@@ -85,7 +85,7 @@ def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.02)  # what is waited for is another process', which has no way to wake this one
 
 
 def picture(seed: int, *, size: tuple[int, int] = (48, 40)) -> Image.Image:

@@ -232,7 +232,7 @@ def test_credentials_in_a_file_that_is_broken_are_not_taken_for_the_network_nor_
 
 
 @pytest.fixture
-def somebody(no_way_to_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def somebody(no_way_to_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  asked for what it refuses
     """Credentials, and no AWS, nor moto's."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
