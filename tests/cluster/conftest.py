@@ -91,12 +91,12 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that keep two cores busy for some seconds: few files, many pixels."""
-    return photographs(tmp_path_factory.mktemp("many") / "label", count=60)
+    """Pictures that keep two cores busy for some seconds, in which a test has time to look: few files, many pixels."""
+    return photographs(tmp_path_factory.mktemp("many") / "label", count=240)
 
 
 def photographs(folder: Path, *, count: int) -> Path:
-    """Five pictures of many pixels by so many names, a tenth of a second each."""
+    """Five pictures of many pixels by so many names."""
     folder.mkdir(parents=True)
     for number in range(count):
         file, first = folder / f"{number:04}.png", folder / f"{number % 5:04}.png"

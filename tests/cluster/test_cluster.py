@@ -166,7 +166,7 @@ def test_images_of_a_worker_that_stands_still_are_read_elsewhere_where_spark_spe
 
 @contextmanager
 def standing_still() -> Iterator[Callable[[list[psutil.Process]], list[psutil.Process]]]:
-    """Stops processes in the middle of what they do; in the end none of them is there."""
+    """Stops processes in the middle of what they do; in the end they are killed."""
     stopped: list[psutil.Process] = []
 
     def stop(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -186,8 +186,10 @@ def standing_still() -> Iterator[Callable[[list[psutil.Process]], list[psutil.Pr
 def test_a_worker_that_loses_its_disk_does_not_lose_the_run(cluster: Cluster, upload: Upload, many: Path, tmp_path: Path) -> None:
     with ended(upload.submit(cluster, "run", "--images", many, "--results", tmp_path / "results")) as running:
         lost = first_to_featurize(cluster)  # the other may still unpack its packages, and would do so again
-        lost.lose_disk()
-        kill_families(daemon.pid for daemon in lost.python_daemons())  # the next one has no Python to start from
+        with standing_still() as stop:  # so that its task is not done when the disk is gone at last
+            stop(lost.python_daemons())
+            stop(lost.python_workers())
+            lost.lose_disk()
         out, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, out + err[-3000:]
     assert 'Cannot run program "./environment/bin/python"' in err, "its tasks failed, and were done elsewhere"
