@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from unittest import mock
 
 import pytest
@@ -360,6 +362,38 @@ def test_a_lock_that_says_nothing_is_nobody_s_to_break(results: Results) -> None
     (results.root / STAGING / "owner").write_text("")
     with pytest.raises(ResultsExist, match=r"another run is writing .*: an unknown process"), results.staging():
         pass
+
+
+def test_a_lock_is_held_before_it_can_be_read(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads it and finds nobody that holds it takes its run for dead."""
+    flock, read = fcntl.flock, list[str]()
+
+    def flock_late(file: IO[str], operation: int) -> None:
+        read.extend(sign.read_text() for sign in results.root.glob(f"*/{OWNER}"))
+        flock(file, operation)
+
+    monkeypatch.setattr(owner.fcntl, "flock", flock_late)
+    with results.staging() as staging:
+        assert read == [""]
+        assert owner.is_held(staging / OWNER)
+
+
+def test_a_machine_is_told_by_its_id_and_by_its_boot_where_it_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's image often has none."""
+    named, booted = tmp_path / "machine-id", tmp_path / "boot_id"
+    monkeypatch.setattr(owner, "MACHINE", named)
+    monkeypatch.setattr(owner, "BOOT", booted)
+
+    def space(machine: str, boot: str) -> str:
+        named.write_text(machine)
+        booted.write_text(boot)
+        return owner.space()
+
+    assert space("quince", "first") == space("quince", "second") != space("medlar", "second")
+    assert space("", "first") != space("", "second")
+    named.unlink()
+    assert owner.space() == space("", "second"), "one that is not there and one that is empty"
+    assert "quince" not in space("quince", "first"), "machine-id(5): it is not to be shown"
 
 
 @pytest.mark.parametrize("tell", [owner.began, owner._by_ps])
