@@ -284,7 +284,8 @@ def on_disk(images: Path) -> set[str]:
 
 
 def in_s3(images: S3Path, server: Server) -> set[str]:
-    """What was read since the last call, by requests."""
+    """What was read since the last call, by requests, once they are done."""
+    server.door.wait_until_empty()
     seen = {f"s3:/{path}" for method, path in server.door.seen if method == "GET"}
     server.door.open()
     return {path for path in seen if path.startswith(f"{images}/")}
@@ -364,7 +365,7 @@ def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(store: St
         progress, done = Progress(store.root / f"results-{life}"), set[str]()
         for moment in (0, *sorted(chance.sample(range(1, store.count), store.kills - 3)), store.count, store.count + 1):
             killed_at(moment and max(moment, len(done) + 1), progress, store, late=chance.random(), lasts=lasts)
-            before, done, read = done, progress.done(), store.read()
+            before, read, done = done, store.read(), progress.done()
             assert before <= done, "nothing that was done is lost"
             assert not read & before, "nor done again"
             assert len(read - done) <= largest_wave(store.count - len(before)), "what is to be done again was at hand"

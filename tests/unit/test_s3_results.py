@@ -25,7 +25,7 @@ from job.sinks.lock import Lock
 from job.sinks.owner import Owner
 from job.sinks.s3 import CARDS, S3Results
 from job.storage import S3Path, Status
-from tests.s3 import Server
+from tests.s3 import PATIENCE_S, Server
 
 PAIR = (contract.FEATURES, contract.FAULTS)
 STAGES = [PAIR, (contract.PCA,), (contract.PROJECTIONS, contract.PROJECTIONS_CSV)]
@@ -258,7 +258,7 @@ def test_a_sign_of_life_keeps_a_lock_young(results: S3Results, monkeypatch: pyte
     enough = threading.Event()
     monkeypatch.setattr(Lock, "confirm", counting)
     with Lock(file).kept():
-        assert enough.wait(10)
+        assert enough.wait(PATIENCE_S)
         assert file.is_file()
     assert not file.is_file()
 
@@ -345,7 +345,8 @@ def test_a_run_killed_while_it_publishes_leaves_nothing_that_counts_as_whole(res
         with suppress(BrokenPipeError):
             process.stdin.write("go\n")
             process.stdin.flush()
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(PATIENCE_S) == -signal.SIGKILL
+        s3_server.door.wait_until_empty()  # S3 does what it was asked for last, and until then there is no telling what is there
         s3_server.door.open()
     account = summarise(results.root)["featurize"]
     assert account in ("old", "new", None)
