@@ -56,6 +56,7 @@ def test_a_cluster_gives_what_this_machine_gives(cluster: Cluster, upload: Uploa
     here, there = tmp_path / "here", tmp_path / "there"
     flags = ("run", "--images", mixed, "--results")
     with ended(process(*flags, here, "--model", MODEL)) as alone, ended(upload.submit(cluster, *flags, there)) as running:
+        wait_for_work_of_each(cluster)
         out, err = running.communicate(timeout=PATIENCE_S)
         _, said = alone.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, out + err[-3000:]
@@ -74,6 +75,24 @@ def test_a_cluster_gives_what_this_machine_gives(cluster: Cluster, upload: Uploa
         assert (folder / "job.zip").is_file(), "so was the job"
 
 
+def wait_for_work_of_each(cluster: Cluster) -> None:
+    """Until each worker runs Python; who does before stands still, since all could be done before the other has unpacked its packages."""
+    held = set[psutil.Process]()
+
+    def hold(worker: Worker) -> bool:
+        for each in (processes := worker.python_workers()):
+            each.suspend()
+            held.add(each)
+        return bool(processes)
+
+    try:
+        until(lambda: sum(map(hold, cluster.workers)) == len(cluster.workers))
+    finally:
+        for each in held:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
+
+
 def executor_folder(worker: Worker) -> Path:
     """The working folder of the worker's executor for the last application, which had one."""
     (folder,) = max((worker.home / "work").iterdir()).iterdir()  # app-TIME-NUMBER
@@ -88,6 +107,7 @@ def test_a_run_fetches_the_model_once_and_sends_it_once_to_each_executor(
     s3_server.door.open()
     words = ("run", "--images", mixed, "--results", tmp_path / "results")
     with ended(upload.submit(cluster, *words, model=model)) as running:
+        wait_for_work_of_each(cluster)
         out, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, out + err[-3000:]
     assert s3_server.door.seen == {("GET", f"/{model.bucket}/{model.key}"): 1}
