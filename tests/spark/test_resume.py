@@ -291,7 +291,7 @@ def in_s3(images: S3Path, server: Server) -> set[str]:
     return {path for path in seen if path.startswith(f"{images}/")}
 
 
-@pytest.fixture(params=[("disk", 200, 2, 10), ("s3", 80, 1, 8)], ids=["disk", "s3"])
+@pytest.fixture(params=[("disk", 200, 2, 10), ("s3", 160, 1, 8)], ids=["disk", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, java: None) -> Store:  # noqa: ARG001  asked for its skip
     where, *numbers = request.param
     if pyspark.__version__ < "4":
@@ -380,13 +380,16 @@ def test_runs_killed_at_any_moment_repeat_no_more_than_they_were_doing(store: St
 
 
 def killed_at(moment: int, progress: Progress, store: Store, *, late: float, lasts: float) -> None:
-    """A run that is killed once so many images are done and somewhat later, or if they are, in the first half of what it lasts."""
+    """A run that is killed once so many images are done and somewhat later, or if they are, in the first half of what it lasts.
+
+    lasts  seconds, of a whole run: on a quick machine there is as much left to do as on a slow one
+    """
     with ended(process("run", "--images", store.images.parent, "--results", progress.results, "--model", MODEL)) as running:
         if progress.at(moment):
             time.sleep(late * lasts / 2)  # the moment is the test's subject, as is the next
         else:
             until(lambda: progress.at(moment) or running.poll() is not None)
-            time.sleep(0.3 * late)
+            time.sleep(late * lasts / 30)
         running.kill()
         running.communicate()  # until its workers have ended as well
     assert running.returncode in (-signal.SIGKILL, 0), "where it ended by itself before, as a quick machine's may"
