@@ -35,9 +35,9 @@ def rows_done(results: Path) -> int:
 
 
 def wait_for_features(results: Path) -> None:
-    """Until a task has written some, wherever they lie until they are published."""
+    """Until a task has written some, where they lie until they are published: other folders come and go meanwhile."""
     deadline = time.monotonic() + PATIENCE_S
-    while not any(results.rglob("part-*.parquet")):
+    while not any((results / UNFINISHED).rglob("part-*.parquet")):
         assert time.monotonic() < deadline, f"no features in {results}"
         time.sleep(0.02)
 
