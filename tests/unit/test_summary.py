@@ -339,10 +339,11 @@ def test_a_limit_is_shown_as_it_is_typed(allowed: MaxFaults, shown: str) -> None
 
 def test_listing_is_told_in_images_found_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("job.report.progress.LOG_INTERVAL_S", 0.01)
-    stream, found = io.StringIO(), [1_000]
+    stream, found, deadline = io.StringIO(), [1_000], time.monotonic() + 60
     with listing_progress(lambda: found[0], quiet=False, stream=stream):
         for found[0], shown in ((1_000, "1,000 "), (65_536, "65,536 ")):
             while shown not in stream.getvalue():
+                assert time.monotonic() < deadline
                 time.sleep(0.01)  # it is another thread that says it
     lines = [line.partition(" images listed")[0] for line in stream.getvalue().splitlines()]
     assert list(dict.fromkeys(lines)) == ["1,000", "65,536"]
