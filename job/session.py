@@ -8,13 +8,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, Thread
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 
@@ -80,11 +80,14 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
             conf.set("spark.python.unix.domain.socket.dir", str(sockets))
         with _stderr_to(log):
             sc = _start(conf, log)
+        _break_off_quietly(sc)
         _running.append(sc)
         try:
             yield sc
+        except (Py4JNetworkError, ConnectionError) as error:  # a store's are StorageFailed by now
+            raise SparkFailed("Spark's JVM has ended, or was killed: often for want of memory", "the same command goes on") from error
         except Py4JError as error:
-            raise SparkFailed(str(error).splitlines()[0] if str(error) else "Spark's JVM is gone") from error
+            raise SparkFailed(str(error).splitlines()[0] if str(error) else "Spark failed, and says nothing of why") from error
         finally:
             with _stop_lock:  # held while a signal stops it: work may only clean up once no task can write any more
                 if sc in _running:
@@ -115,12 +118,29 @@ def _start(conf: SparkConf, log: Path | None) -> SparkContext:
         raise SparkFailed(f"Spark did not start: {reason}", "it needs Java 17, on the PATH or in JAVA_HOME") from error
 
 
+def _break_off_quietly(sc: SparkContext) -> None:
+    """No traceback where the JVM hangs up amid what it says of accumulators: at a signal, or as it dies, which its next caller reports."""
+    server = sc._accumulatorServer
+    tell = server.handle_error
+
+    def handle_error(request: Any, address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], (EOFError, OSError)):
+            tell(request, address)
+
+    server.handle_error = handle_error  # type: ignore[assignment, method-assign]
+
+
 def _stop(sc: SparkContext) -> None:
     """Stops Spark, and does not wait for the second that PySpark then spends on its server of accumulators."""
-    thread = Thread(target=sc.stop, daemon=True)
+    thread = Thread(target=_end, args=(sc,), daemon=True)
     _stopping.append(thread)
     thread.start()
     thread.join(STOP_S)
+
+
+def _end(sc: SparkContext) -> None:
+    with suppress(Py4JError, ConnectionError):  # its JVM is gone
+        sc.stop()
 
 
 @contextmanager
@@ -190,7 +210,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
             while not wait([future], timeout=0.05).done:
                 with _stop_lock:
                     if _running:  # not yet while Spark starts, and no longer once it stops
-                        _running.pop().stop()
+                        _end(_running.pop())
             raise
         finally:
             for number, handler in before.items():

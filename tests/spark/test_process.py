@@ -185,6 +185,23 @@ def test_a_worker_that_dies_is_replaced_and_its_images_are_read_again(many, resu
     assert len(set(read(results / "features")["path"].to_pylist())) == read(results / "features").num_rows == 400
 
 
+@pytest.mark.parametrize(("number", "code", "said"), [(0, 1, "Spark's JVM has ended, or was killed"), (signal.SIGTERM, 143, "interrupted")])
+def test_a_jvm_that_is_killed_is_told_in_a_line_and_what_was_done_stays(many, results, number, code, said):
+    """By the system, for want of memory; or as the run is, by who ends a group of processes."""
+    with ended(process("featurize", "--images", many, "--results", results, "--model", MODEL)) as running:
+        wait_for(results, f"{UNFINISHED}/*/features/part-*")
+        family = descendants(running)
+        (jvm,) = [each for each in family if each.name() == "java"]
+        jvm.kill()
+        running.send_signal(number)
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == code, err
+    assert "Traceback" not in err
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == [err[err.index(f"error: {said}") :].splitlines()[0]]
+    assert gone(family)
+    assert [entry.name for entry in results.iterdir()] == [UNFINISHED]
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The job alone, zipped as it is uploaded."""
