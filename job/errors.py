@@ -12,6 +12,7 @@
     ├── TooManyFaults       above the agreed share
     └── StorageFailed       listing, reading or writing failed as a whole
         └── SparkFailed     Spark gave up
+            └── SparkGone   its JVM is not there any more
 
 An image that cannot be used is no error: it is a row of `faults/`.
 """
@@ -74,6 +75,15 @@ class StorageFailed(JobError):
 
 class SparkFailed(StorageFailed):
     pass
+
+
+class SparkGone(SparkFailed):
+    def __init__(
+        self,
+        problem: str = "Spark's JVM has ended, or was killed: often for want of memory",
+        hint: str = "the same command goes on from what was done",
+    ) -> None:
+        super().__init__(problem, hint)
 
 
 class Interrupted(BaseException):

@@ -20,7 +20,7 @@ from pyspark.errors import PySparkException
 
 from job.config import Session
 from job.contract import CLASS_ARCHIVE, JVM_OPTIONS
-from job.errors import Interrupted, SparkFailed
+from job.errors import Interrupted, SparkFailed, SparkGone
 from job.interrupt import interrupted
 
 Result = TypeVar("Result")
@@ -85,7 +85,7 @@ def spark_context(session: Session) -> Iterator[SparkContext]:
         try:
             yield sc
         except (Py4JNetworkError, ConnectionError) as error:  # a store's are StorageFailed by now
-            raise SparkFailed("Spark's JVM has ended, or was killed: often for want of memory", "the same command goes on") from error
+            raise SparkGone from error
         except Py4JError as error:
             raise SparkFailed(str(error).splitlines()[0] if str(error) else "Spark failed, and says nothing of why") from error
         finally:

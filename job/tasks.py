@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles
 
 from job import errors
-from job.errors import JobError, SparkFailed, StorageFailed
+from job.errors import JobError, SparkFailed, SparkGone, StorageFailed
 from job.interrupt import interrupted
 from job.worker import spare_worker
 
@@ -33,7 +33,7 @@ def run_tasks(
     """[work(argument) for argument in arguments], on executors.
 
     A task that fails is tried again, as a disk or a network may recover; one that keeps failing stops the others and
-    raises here what it foresaw, or SparkFailed.
+    raises here what it foresaw, or SparkFailed; SparkGone where not all results have come.
 
     here_until  by `monotonic`, until when the driver does them by itself: little work needs no executor
     """
@@ -43,10 +43,13 @@ def run_tasks(
     if not left:
         return done
     try:
-        return done + sc.parallelize(left, len(left)).map(partial(_attempt, work)).collect()
+        found = sc.parallelize(left, len(left)).map(partial(_attempt, work)).collect()
     except Py4JJavaError as error:
         trace = str(error.java_exception)
         raise _foreseen(trace) or SparkFailed(_cause(trace), "run again with --verbose for the whole trace") from error
+    if len(found) < len(left):  # a JVM that dies while it hands over results: PySpark takes that for their end
+        raise SparkGone
+    return done + found
 
 
 class Late(Exception):

@@ -13,11 +13,11 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from pyspark import SparkContext
+from pyspark import RDD, SparkContext
 
 from job import pipeline, tasks
 from job.decode.options import Decoding
-from job.errors import RowsLost, StorageFailed
+from job.errors import RowsLost, SparkGone, StorageFailed
 from job.features.stage import open_network
 from job.report.summary import Summary
 from job.sinks import stage
@@ -53,6 +53,14 @@ def plan(images: Path, tmp_path: Path) -> Featurizing:
         (staged / name).mkdir(parents=True)
     network = open_network(MODEL, engine="litert")
     return Featurizing(str(images), network, Decoding(), "single", "settings", staged, lambda: MODEL.parent)
+
+
+def test_results_that_did_not_come_are_missed(sc: SparkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PySpark takes a JVM that dies while it hands them over for their end."""
+    collect = RDD.collect
+    monkeypatch.setattr(RDD, "collect", lambda rdd: collect(rdd)[:-1])
+    with pytest.raises(SparkGone):
+        run_tasks(sc, str, range(3))
 
 
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
