@@ -127,6 +127,7 @@ def _break_off_quietly(sc: SparkContext) -> None:
         if not isinstance(sys.exc_info()[1], (EOFError, OSError)):
             tell(request, address)
 
+    # socketserver's hook for this; PySpark makes the server itself, so there is no class of ours to override it in
     server.handle_error = handle_error  # type: ignore[assignment, method-assign]
 
 

@@ -389,7 +389,7 @@ def killed_at(moment: int, progress: Progress, store: Store, *, late: float, las
             time.sleep(late * lasts / 2)  # the moment is the test's subject, as is the next
         else:
             until(lambda: progress.at(moment) or running.poll() is not None)
-            time.sleep(late * lasts / 30)
+            time.sleep(late * lasts / 30)  # any moment of a share, as said above
         running.kill()
         running.communicate()  # until its workers have ended as well
     assert running.returncode in (-signal.SIGKILL, 0), "where it ended by itself before, as a quick machine's may"
